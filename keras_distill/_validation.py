@@ -1,0 +1,134 @@
+"""Checks shared by several modules: received, expected, how to fix it."""
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+import keras
+
+_CROSSENTROPIES = (
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+)
+
+
+def finite_number(name: str, value: Any, fix: str) -> float:
+    """Returns `value` as a float, or refuses what is no finite real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(
+            f"`{name}` must be a real number. Received: {name}={value!r} of "
+            f"type {type(value).__name__}. {fix}"
+        )
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(
+            f"`{name}` must be finite. Received: {name}={value!r}. {fix}"
+        )
+    return number
+
+
+def temperature(value: Any) -> float:
+    """Returns a temperature as a float greater than zero."""
+    fix = "Pass a number above 0: 1 leaves the teacher as it is, 2 to 20 is "
+    fix += "usual for distillation."
+    number = finite_number("temperature", value, fix)
+    if number <= 0:
+        raise ValueError(
+            "`temperature` must be greater than 0. Received: "
+            f"temperature={value!r}. {fix}"
+        )
+    return number
+
+
+def weight(name: str, value: Any) -> float:
+    """Returns the weight of a loss term as a float of at least zero."""
+    fix = f"Pass 0 to switch the term off, or a positive {name}."
+    number = finite_number(name, value, fix)
+    if number < 0:
+        raise ValueError(
+            f"`{name}` must not be negative. Received: {name}={value!r}. {fix}"
+        )
+    return number
+
+
+def same_shape(teacher_logits: Any, student_logits: Any) -> None:
+    """Refuses logits of different rank or of different static shape."""
+    teacher, student = teacher_logits.shape, student_logits.shape
+    agree = len(teacher) == len(student) and all(
+        t == s or t is None or s is None
+        for t, s in zip(teacher, student, strict=False)
+    )
+    if not agree or len(teacher) == 0:
+        raise ValueError(
+            "`teacher_logits` and `student_logits` must have the same shape "
+            f"(..., classes). Received: teacher_logits.shape={tuple(teacher)}, "
+            f"student_logits.shape={tuple(student)}. Give both models the same "
+            "number of output units, in the same class order."
+        )
+
+
+def is_model(name: str, value: Any) -> None:
+    """Refuses anything that is not a `keras.Model`."""
+    if not isinstance(value, keras.Model):
+        hint = (
+            "Pass an instance, not the class."
+            if isinstance(value, type)
+            else "Wrap functions and layers in a keras.Model."
+        )
+        raise TypeError(
+            f"`{name}` must be a keras.Model. Received: {name}={value!r} of "
+            f"type {type(value).__name__}. {hint}"
+        )
+
+
+def output_shapes(model: keras.Model) -> Any:
+    """Returns the shapes of a model's symbolic outputs, None without them."""
+    if not getattr(model, "outputs", None):
+        return None
+    output = model.outputs if len(model.outputs) > 1 else model.outputs[0]
+    return keras.tree.map_structure(lambda t: tuple(t.shape), output)
+
+
+def same_outputs(models: Iterable[tuple[str, keras.Model]]) -> None:
+    """Refuses models whose known output shapes differ."""
+    first = None
+    for name, model in models:
+        shapes = output_shapes(model)
+        if shapes is None:
+            continue
+        if first is None:
+            first = (name, shapes)
+        elif not _compatible(first[1], shapes):
+            raise ValueError(
+                f"`{first[0]}` and `{name}` must have outputs of the same "
+                f"shape. Received: {first[0]} output shape {first[1]}, {name} "
+                f"output shape {shapes}. Give both the same number of classes, "
+                "in the same order."
+            )
+
+
+def _compatible(a: Any, b: Any) -> bool:
+    if isinstance(a, list) != isinstance(b, list) or len(a) != len(b):
+        return False
+    if isinstance(a, list):
+        return all(_compatible(x, y) for x, y in zip(a, b, strict=True))
+    return all(
+        x == y or x is None or y is None for x, y in zip(a, b, strict=True)
+    )
+
+
+def loss_from_logits(loss: Any) -> None:
+    """Refuses compiled cross-entropies that expect probabilities."""
+    for item in keras.tree.flatten(loss):
+        name = item if isinstance(item, str) else getattr(item, "__name__", "")
+        if name in _CROSSENTROPIES or (
+            getattr(item, "from_logits", None) is False
+        ):
+            raise ValueError(
+                "The student ends in logits, but the loss passed to "
+                f"`compile()` expects probabilities. Received: loss={item!r}. "
+                "Pass the loss object with from_logits=True, for example "
+                "keras.losses.SparseCategoricalCrossentropy(from_logits=True)."
+            )
