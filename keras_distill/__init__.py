@@ -1,7 +1,18 @@
 """keras_distill: knowledge distillation for Keras 3."""
 
 from keras_distill import losses, transforms
+from keras_distill.distiller import Distiller
+from keras_distill.ensemble import Ensemble, LogProbabilities, as_logits
+from keras_distill.fidelity import evaluate_fidelity
 
 __version__ = "0.1.0"
 
-__all__ = ["losses", "transforms"]
+__all__ = [
+    "Distiller",
+    "Ensemble",
+    "LogProbabilities",
+    "as_logits",
+    "evaluate_fidelity",
+    "losses",
+    "transforms",
+]

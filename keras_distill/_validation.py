@@ -6,7 +6,14 @@ from numbers import Real
 from typing import Any
 
 import keras
+import numpy as np
 
+_PROBABILITY_LOSSES = (
+    keras.losses.KLDivergence,
+    keras.losses.BinaryCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.SparseCategoricalCrossentropy,
+)
 _CROSSENTROPIES = (
     "binary_crossentropy",
     "categorical_crossentropy",
@@ -132,3 +139,98 @@ def loss_from_logits(loss: Any) -> None:
                 "Pass the loss object with from_logits=True, for example "
                 "keras.losses.SparseCategoricalCrossentropy(from_logits=True)."
             )
+
+
+def distillation_loss(loss: Any) -> None:
+    """Refuses what is no reduced loss between two sets of logits."""
+    if not isinstance(loss, keras.losses.Loss):
+        raise TypeError(
+            "`distillation_loss` must be a keras.losses.Loss instance. "
+            f"Received: distillation_loss={loss!r} of type "
+            f"{type(loss).__name__}. Pass one of kd.losses, for example "
+            "kd.losses.SoftTargets(temperature=4.0)."
+        )
+    if isinstance(loss, _PROBABILITY_LOSSES):
+        raise ValueError(
+            "`distillation_loss` is called with logits, and this loss compares "
+            f"probabilities. Received: distillation_loss={loss!r}. Pass "
+            "kd.losses.SoftTargets(temperature) instead."
+        )
+    if loss.reduction in (None, "none"):
+        raise ValueError(
+            "`distillation_loss` must reduce to one number. Received: "
+            f"reduction={loss.reduction!r}. Leave the reduction at "
+            "'sum_over_batch_size'."
+        )
+
+
+def not_shared(teacher: keras.Model, student: keras.Model) -> None:
+    """Refuses a teacher that training the student would change."""
+    if teacher is student:
+        raise ValueError(
+            "`teacher` and `student` must be two models. Received: the same "
+            f"model {teacher.name!r} twice. Make the second with "
+            "keras.models.clone_model and set its weights."
+        )
+    teachers = {id(layer) for layer in teacher._flatten_layers()}
+    teachers |= {id(variable) for variable in teacher.variables}
+    shared = [
+        layer.name
+        for layer in student._flatten_layers()
+        if _owns_trainable_state(layer)
+        and teachers & {id(layer), *map(id, _own_variables(layer))}
+    ]
+    if shared:
+        raise ValueError(
+            "`teacher` and `student` must not share layers that are trained: "
+            f"training the student would change the teacher. Received: shared "
+            f"layers {shared}. Copy them with keras.models.clone_model, or set "
+            "trainable=False on them."
+        )
+
+
+def _own_variables(layer: Any) -> list:
+    return layer._trainable_variables + layer._non_trainable_variables
+
+
+def _owns_trainable_state(layer: Any) -> bool:
+    unbuilt = not layer.built and not layer._layers
+    return layer.trainable and (unbuilt or bool(_own_variables(layer)))
+
+
+def values(teacher_logits: Any, labels: Any) -> None:
+    """Refuses, in eager mode, values that no loss can make sense of."""
+    for tensor in keras.tree.flatten(teacher_logits):
+        logits = keras.ops.convert_to_numpy(tensor).astype("float64")
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                "The teacher's logits are not finite. Received: "
+                f"{np.count_nonzero(~np.isfinite(logits))} of {logits.size} "
+                "values are NaN or infinite. Check the teacher's weights and "
+                "the preprocessing of its inputs."
+            )
+        sums = logits.sum(axis=-1)
+        if logits.min() >= 0 and np.allclose(sums, 1.0, atol=1e-3):
+            raise ValueError(
+                "The teacher outputs probabilities where logits are expected. "
+                "Received: non-negative outputs that sum to 1 in each example. "
+                "Pass kd.as_logits(teacher)."
+            )
+        _labels_in_range(labels, logits)
+
+
+def _labels_in_range(labels: Any, logits: Any) -> None:
+    if labels is None or keras.tree.is_nested(labels):
+        return
+    labels = keras.ops.convert_to_numpy(labels)
+    classes = logits.shape[-1]
+    one_hot = labels.shape == logits.shape and classes > 1
+    if one_hot or labels.size == 0:
+        return
+    # Negative labels stand for padding in losses with `ignore_class`.
+    if labels.max() >= classes:
+        raise ValueError(
+            "Labels must be class numbers below the number of classes. "
+            f"Received: a label of {labels.max()} for {classes} output units. "
+            "Check the label encoding, or give both models more units."
+        )

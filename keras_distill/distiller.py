@@ -1,0 +1,406 @@
+"""The Distiller: a student trained by a teacher, by `compile` and `fit`."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_distill import _frozen, _logits, _validation
+from keras_distill._registration import register
+
+Tensor = Any
+
+
+class Targets(NamedTuple):
+    """What a training step compares the student with."""
+
+    labels: Any
+    teacher_logits: Any
+
+
+@register
+class Distiller(keras.Model):
+    """Trains a student on labels and on a teacher's logits at once.
+
+    Formula: `hard_loss_weight * compiled loss + soft_loss_weight *
+    distillation_loss(teacher(x), student(x)) + the student's own losses`.
+    `hard_loss_weight = 1 - a, soft_loss_weight = a` is the objective of Hinton
+    et al. 2015, section 2; `(1, beta)` with `TTM` or `WTTM` is that of Zheng
+    and Yang 2024, eq. (2) and (23).
+
+    A Distiller is a `keras.Model`: `compile`, `fit` and the callbacks are
+    Keras's own. The teacher runs once per training step, in inference mode, and
+    is never changed, tracked or saved. `predict`, `evaluate` and validation
+    use the student alone, and `distiller.student` is a plain Keras model.
+
+    In `compile`, losses must take logits (`from_logits=True`). `loss=None`
+    trains on the teacher alone: `fit(x)` without labels, or with labels that
+    only feed metrics, which asks for `hard_loss_weight=0`. A term of weight 0
+    is left out of the training loss; the teacher is not run for a soft term of
+    weight 0. The logs of training hold `loss`, `hard_loss`, `soft_loss` and the
+    compiled metrics; those of evaluation hold what a plain student's would.
+
+    With `compile(run_eagerly=True)` each batch is also checked for teacher
+    logits that are not finite or are probabilities, and for labels out of
+    range. A compiled step cannot check values; there they show up as a loss of
+    NaN, which `keras.callbacks.TerminateOnNaN` stops.
+
+    `distiller.save` and the checkpoint callbacks store the student, the
+    optimizer, the compile state and the teacher's fingerprint. A loaded
+    Distiller predicts and evaluates at once, and trains again after
+    `distiller.teacher = teacher`.
+
+    Args:
+        teacher: A Keras model that takes the student's inputs and ends in
+            logits, shape `(..., classes)`, or `None` for a Distiller that gets
+            its teacher later. `kd.as_logits` removes a softmax; `kd.Ensemble`
+            makes one teacher of several.
+        student: The Keras model to train, with outputs of the same shape. With
+            several outputs, the soft losses of all of them are added.
+        distillation_loss: A `keras.losses.Loss`, called with teacher logits,
+            student logits and sample weights; see `kd.losses`.
+        hard_loss_weight: Weight of the compiled loss, at least 0.
+        soft_loss_weight: Weight of the distillation loss, at least 0.
+        name: Name of the model.
+        **kwargs: Passed to `keras.Model`.
+
+    Returns:
+        When called: the student's outputs.
+
+    Raises:
+        TypeError: If a model, loss or weight is of the wrong type.
+        ValueError: If the models do not fit together, end in probabilities or
+            share trainable layers, or if both weights are 0.
+
+    Example:
+
+    >>> def classifier(units):
+    ...     layers = [keras.Input((4,)), keras.layers.Dense(units, "relu")]
+    ...     return keras.Sequential([*layers, keras.layers.Dense(3)])
+    >>> teacher, student = classifier(32), classifier(2)
+    >>> distiller = kd.Distiller(teacher, student, kd.losses.WTTM(4.0))
+    >>> distiller.compile(
+    ...     optimizer="adam",
+    ...     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    ... )
+    >>> x, y = np.random.rand(8, 4), np.arange(8) % 3
+    >>> history = distiller.fit(x, y, verbose=0)
+    >>> sorted(history.history)
+    ['hard_loss', 'loss', 'soft_loss']
+    """
+
+    train_function: Any
+    test_function: Any
+    _teacher: Any
+
+    def __init__(
+        self,
+        teacher: keras.Model | None,
+        student: keras.Model,
+        distillation_loss: keras.losses.Loss,
+        *,
+        hard_loss_weight: float = 0.1,
+        soft_loss_weight: float = 0.9,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _validation.is_model("student", student)
+        _logits.require_logits("student", student)
+        _validation.distillation_loss(distillation_loss)
+        hard = _validation.weight("hard_loss_weight", hard_loss_weight)
+        soft = _validation.weight("soft_loss_weight", soft_loss_weight)
+        if hard == soft == 0:
+            raise ValueError(
+                "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
+                "Received: 0 and 0, which leaves nothing to train on."
+            )
+        # The student's policy decides on autocasting and on loss scaling.
+        kwargs.setdefault("dtype", student.dtype_policy)
+        super().__init__(name=name, **kwargs)
+        self.student = student
+        self.distillation_loss = distillation_loss
+        self.hard_loss_weight = hard
+        self.soft_loss_weight = soft
+        self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
+        self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+        self._training_logs = False
+        self._unlabelled = {"fit": False, "evaluate": False}
+        self._expected_fingerprint: str | None = None
+        self.teacher = teacher
+
+    # The teacher. It lives in a plain object that Keras does not track, and
+    # `__dir__` hides it because saving walks all attributes of a model.
+
+    @property
+    def teacher(self) -> keras.Model | None:
+        """The teacher, which may be set anew between two calls of `fit`."""
+        return self._teacher.model if self._teacher else None
+
+    @teacher.setter
+    def teacher(self, teacher: keras.Model | None) -> None:
+        self._teacher = None if teacher is None else self._freeze(teacher)
+        teacher_built = teacher is None or teacher.built
+        self.built = self.student.built and teacher_built
+        self.train_function = None
+
+    def _freeze(self, teacher: keras.Model) -> _frozen.FrozenModel:
+        _validation.is_model("teacher", teacher)
+        _logits.require_logits("teacher", teacher)
+        _validation.not_shared(teacher, self.student)
+        models = [("teacher", teacher), ("student", self.student)]
+        _validation.same_outputs(models)
+        frozen = _frozen.FrozenModel(teacher)
+        self._check_fingerprint(frozen, self._expected_fingerprint)
+        self.supports_jit = _frozen.supports_jit(teacher)
+        return frozen
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "teacher":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name != "teacher"]
+
+    @staticmethod
+    def _check_fingerprint(teacher: Any, expected: str | None) -> None:
+        if expected is not None and teacher.fingerprint != expected:
+            raise ValueError(
+                "This Distiller was trained by another teacher. Received: a "
+                f"teacher with fingerprint {teacher.fingerprint[:12]}..., "
+                f"expected {expected[:12]}... Pass the teacher it was trained "
+                "with, or make a new kd.Distiller(teacher, distiller.student, "
+                "...) to go on with another one."
+            )
+
+    # One training step: the teacher stage, then Keras's own step, whose losses
+    # and metrics split the targets again.
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if self._teacher and not self._teacher.model.built:
+            self._teacher(inputs)
+        return self.student(inputs, training=training)
+
+    def train_step(self, *args: Any) -> Any:
+        # JAX passes (state, data), the other backends (data,).
+        *state, data = args
+        return super().train_step(*state, self._with_teacher_logits(data))
+
+    def _with_teacher_logits(self, data: Any) -> tuple:
+        batch, values = _frozen.split(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if self.soft_loss_weight == 0:
+            return x, Targets(y, None), sample_weight
+        logits = self._teacher(x, values)
+        if self.run_eagerly:
+            _validation.values(logits, y)
+        return x, Targets(y, logits), _per_position(sample_weight, logits)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        _validation.loss_from_logits(self.loss)
+        if isinstance(y, Targets):
+            return self._distillation_objective(x, y, y_pred, sample_weight)
+        if self.loss is None or y is None:
+            # No loss, or Keras's symbolic build of an unlabelled run.
+            return self._additional_losses()
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def _distillation_objective(
+        self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any
+    ) -> Tensor:
+        labels, teacher_logits = targets
+        self._check_labels(labels)
+        batch_size = _batch_size(x)
+        total = self._additional_losses()
+        if self.loss is not None and labels is not None:
+            hard = self._compile_loss(labels, y_pred, sample_weight)
+            self._record(self.hard_loss_tracker, hard, batch_size)
+            if self.hard_loss_weight:
+                total = total + self.hard_loss_weight * hard
+        if self.soft_loss_weight:
+            soft = self._soft_loss(teacher_logits, y_pred, sample_weight)
+            self._record(self.soft_loss_tracker, soft, batch_size)
+            total = total + self.soft_loss_weight * soft
+        return total
+
+    def _soft_loss(
+        self, teacher_logits: Any, y_pred: Any, sample_weight: Any
+    ) -> Tensor:
+        try:
+            keras.tree.assert_same_structure(teacher_logits, y_pred)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                "`teacher` and `student` must have outputs of the same "
+                f"structure. {error}"
+            ) from error
+        losses = keras.tree.map_structure(
+            lambda t, s: self.distillation_loss(t, s, sample_weight),
+            teacher_logits,
+            y_pred,
+        )
+        return sum(keras.tree.flatten(losses))
+
+    def _additional_losses(self) -> Tensor:
+        """Regularisers and `add_loss` of the student."""
+        losses = [self._aggregate_additional_loss(loss) for loss in self.losses]
+        return ops.sum(losses) if losses else ops.zeros(())
+
+    def _check_labels(self, labels: Any) -> None:
+        if not self.hard_loss_weight:
+            return
+        if labels is None and self.loss is not None:
+            raise ValueError(
+                "There are no labels for the compiled loss. Received: "
+                f"loss={self.loss!r}, hard_loss_weight={self.hard_loss_weight}"
+                ", and data without labels. Pass labels, compile(loss=None), "
+                "or set hard_loss_weight=0 to use the loss in validation only."
+            )
+        if labels is not None and self.loss is None:
+            raise ValueError(
+                "The labels would be ignored. Received: labels, compile("
+                f"loss=None), and hard_loss_weight={self.hard_loss_weight}. "
+                "Compile with a loss, leave the labels out, or set "
+                "hard_loss_weight=0 if they are for the metrics only."
+            )
+
+    def _record(self, tracker: Any, loss: Tensor, batch_size: Any) -> None:
+        # Keras divides losses by the number of TensorFlow replicas.
+        if keras.backend.backend() == "tensorflow":
+            loss = loss * self.distribute_strategy.num_replicas_in_sync
+        tracker.update_state(loss, sample_weight=batch_size)
+
+    # The logs.
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict:
+        self._training_logs = isinstance(y, Targets)
+        labels = y.labels if self._training_logs else y
+        self._unlabelled[self._phase] = labels is None
+        if labels is None:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, labels, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict:
+        hidden = {id(metric) for metric in self._metrics_without_value()}
+        results: dict = {}
+        for metric in self.metrics:
+            if id(metric) not in hidden:
+                result = metric.result()
+                named = isinstance(result, dict)
+                results.update(result if named else {metric.name: result})
+        return results
+
+    @property
+    def _phase(self) -> str:
+        return "fit" if self._training_logs else "evaluate"
+
+    def _metrics_without_value(self) -> list:
+        """Metrics that the current phase does not update."""
+        unlabelled = self._unlabelled[self._phase]
+        hidden = []
+        if unlabelled:
+            hidden += [self._compile_metrics]
+            hidden += self._compile_loss.metrics if self._compile_loss else []
+        if not self._training_logs or self.loss is None or unlabelled:
+            hidden += [self.hard_loss_tracker]
+        if not self._training_logs or self.soft_loss_weight == 0:
+            hidden += [self.soft_loss_tracker]
+        if not self._training_logs and self.loss is None:
+            hidden += [self._loss_tracker]
+        return hidden
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self._teacher is None:
+            raise ValueError(
+                "This Distiller has no teacher. Received: distiller.teacher is "
+                "None, as after loading. Set distiller.teacher = teacher "
+                "before training."
+            )
+        self._teacher.forget_fingerprint()
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            step = _frozen.feed(self.train_function, self._teacher.values)
+            self.train_function = self._logging(step, training=True)
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._logging(
+                self.test_function, training=False
+            )
+
+    def _logging(self, function: Any, training: bool) -> Any:
+        """Tells, at each call of a step, which logs it is about."""
+
+        def call(*args: Any) -> Any:
+            self._training_logs = training
+            return function(*args)
+
+        return call
+
+    # Saving: all but the teacher, of which the fingerprint is kept.
+
+    def get_config(self) -> dict:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "student": serialize(self.student),
+            "distillation_loss": serialize(self.distillation_loss),
+            "hard_loss_weight": self.hard_loss_weight,
+            "soft_loss_weight": self.soft_loss_weight,
+            "teacher_fingerprint": self._fingerprint(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
+        config = dict(config)
+        fingerprint = config.pop("teacher_fingerprint", None)
+        for name in ("student", "distillation_loss"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        distiller = cls(teacher=None, **config)
+        distiller._expected_fingerprint = fingerprint
+        return distiller
+
+    def _fingerprint(self) -> str | None:
+        if self._teacher is None or not self._teacher.model.built:
+            return self._expected_fingerprint
+        return self._teacher.fingerprint
+
+    def save_own_variables(self, store: Any) -> None:
+        fingerprint = self._fingerprint()
+        if fingerprint is not None:
+            store["teacher_fingerprint"] = list(bytes.fromhex(fingerprint))
+
+    def load_own_variables(self, store: Any) -> None:
+        if "teacher_fingerprint" in store.keys() and self._teacher:
+            stored = bytes(int(byte) for byte in store["teacher_fingerprint"])
+            self._check_fingerprint(self._teacher, stored.hex())
+
+
+def _per_position(sample_weight: Any, logits: Any) -> Any:
+    """Weights per example, as they broadcast to losses per time step."""
+    if sample_weight is None or keras.tree.is_nested(sample_weight):
+        return sample_weight
+    if keras.tree.is_nested(logits):
+        return sample_weight
+    weight = ops.convert_to_tensor(sample_weight)
+    missing = len(logits.shape) - 1 - len(weight.shape)
+    if len(weight.shape) == 0 or missing <= 0:
+        return sample_weight
+    return ops.reshape(weight, (*ops.shape(weight), *(1,) * missing))
+
+
+def _batch_size(x: Any) -> Any:
+    leaves = (leaf for leaf in keras.tree.flatten(x) if leaf is not None)
+    return ops.shape(next(leaves))[0]

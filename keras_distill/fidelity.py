@@ -1,0 +1,256 @@
+"""How closely a student follows its teacher, and how good both are."""
+
+import warnings
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_distill import _frozen, _logits, _validation, losses, transforms
+
+Tensor = Any
+
+
+def evaluate_fidelity(
+    teacher: keras.Model,
+    student: keras.Model,
+    dataset: Any,
+    *,
+    batch_size: int | None = None,
+    verbose: int | str = "auto",
+) -> dict[str, float]:
+    """Compares a student with its teacher in one pass over a dataset.
+
+    | key | meaning |
+    |---|---|
+    | `agreement_at_1` | share of examples with the same most probable class |
+    | `agreement_at_5` | share with the teacher's class in the student's top 5 |
+    | `kl_divergence` | mean `KL(teacher || student)` at T = 1, in nats |
+    | `teacher_accuracy`, `student_accuracy` | top-1 accuracy |
+    | `teacher_nll`, `student_nll` | negative log-likelihood in nats |
+    | `teacher_ece`, `student_ece` | expected calibration error |
+
+    The calibration error is that of Guo et al. 2017 with 15 bins of equal
+    width: `sum_b n_b/n |accuracy_b - confidence_b|`, where the confidence is
+    the probability of the most probable class. Without labels only the first
+    three entries are computed. With logits of shape `(batch, time, classes)`
+    each time step counts as an example, unless the student masks it; sample
+    weights weigh every entry.
+
+    Args:
+        teacher: A Keras model that ends in logits, shape `(..., classes)`.
+        student: A Keras model with the same inputs and output shape.
+        dataset: Anything that `keras.Model.evaluate` takes as its data: a
+            `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, or a
+            tuple of arrays `(x,)`, `(x, y)` or `(x, y, sample_weight)`. Labels
+            are class numbers, or one-hot in the shape of the logits.
+        batch_size: Batch size for arrays, 32 by default.
+        verbose: 0, 1, 2 or "auto", as in `keras.Model.evaluate`.
+
+    Returns:
+        Dict of floats.
+
+    Raises:
+        TypeError: If `teacher` or `student` is not a Keras model.
+        ValueError: If one of them ends in probabilities, if their class counts
+            differ, or if the dataset is empty.
+
+    Example:
+
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(3)]
+    >>> model = keras.Sequential(layers)
+    >>> data = (np.random.rand(8, 4), np.arange(8) % 3)
+    >>> kd.evaluate_fidelity(model, model, data, verbose=0)["agreement_at_1"]
+    1.0
+    """
+    models = [("teacher", teacher), ("student", student)]
+    for name, model in models:
+        _validation.is_model(name, model)
+        _logits.require_logits(name, model)
+    _validation.same_outputs(models)
+    comparison = _Comparison(teacher, student)
+    comparison.compile()
+    x, y, sample_weight = dataset, None, None
+    if isinstance(dataset, tuple):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset)
+        if len(keras.tree.flatten(x)[0]) == 0:
+            raise _empty()
+    with warnings.catch_warnings():
+        # Keras says so at the end of every generator.
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        comparison.evaluate(x, y, batch_size, verbose, sample_weight)
+    results = comparison.get_metrics_result()
+    if not results:
+        raise _empty()
+    return {name: float(value) for name, value in results.items()}
+
+
+def _empty() -> ValueError:
+    return ValueError(
+        "`dataset` must hold at least one batch. Received: an empty dataset. "
+        "A generator can be read only once; pass a new one."
+    )
+
+
+class _Comparison(keras.Model):
+    """Keras's evaluation loop around two models that it must not change."""
+
+    test_function: Any
+
+    def __init__(self, teacher: keras.Model, student: keras.Model) -> None:
+        super().__init__(name="fidelity", dtype="float32", autocast=False)
+        self._frozen_teacher = _frozen.FrozenModel(teacher)
+        self._frozen_student = _frozen.FrozenModel(student)
+        self.supports_jit = _frozen.supports_jit(teacher, student)
+        self._means: dict[str, Any] = {
+            name: keras.metrics.Mean(name=name)
+            for name in ("agreement_at_1", "agreement_at_5", "kl_divergence")
+        }
+        for name in ("teacher", "student"):
+            self._means[f"{name}_accuracy"] = keras.metrics.Mean()
+            self._means[f"{name}_nll"] = keras.metrics.Mean()
+            self._means[f"{name}_ece"] = CalibrationError()
+        self._names: tuple[str, ...] = ()
+        self.built = True
+
+    def call(self, logits: Any) -> Any:
+        return logits
+
+    def test_step(self, *args: Any) -> Any:
+        *state, data = args
+        batch, values = _frozen.split(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        teacher_values, student_values = values or (None, None)
+        logits = (
+            self._frozen_teacher(x, teacher_values),
+            self._frozen_student(x, student_values),
+        )
+        return super().test_step(*state, (logits, y, sample_weight))
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = _frozen.feed(
+                self.test_function,
+                lambda: [
+                    self._frozen_teacher.values(),
+                    self._frozen_student.values(),
+                ],
+            )
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        return ops.zeros(())
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict:
+        weight = _weights(y_pred[1], sample_weight)
+        teacher, student = map(transforms.at_least_float32, y_pred)
+        _validation.same_shape(teacher, student)
+        updates = _relative(teacher, student)
+        if y is not None:
+            updates |= _absolute("teacher", teacher, y)
+            updates |= _absolute("student", student, y)
+        self._names = tuple(updates)
+        for name, values in updates.items():
+            self._means[name].update_state(values, sample_weight=weight)
+        return self.get_metrics_result()
+
+    def get_metrics_result(self) -> dict:
+        return {name: self._means[name].result() for name in self._names}
+
+
+def _weights(logits: Tensor, sample_weight: Any) -> Tensor | None:
+    """Sample weights and the mask of the student, shape `logits.shape[:-1]`."""
+    shape = ops.shape(logits)[:-1]
+    mask = getattr(logits, "_keras_mask", None)
+    if sample_weight is None and mask is None:
+        return None
+    weight = ops.ones(shape)
+    if sample_weight is not None:
+        sample_weight = ops.cast(sample_weight, "float32")
+        missing = len(shape) - len(sample_weight.shape)
+        padded = (*ops.shape(sample_weight), *(1,) * missing)
+        weight = weight * ops.reshape(sample_weight, padded)
+    return weight if mask is None else weight * ops.cast(mask, "float32")
+
+
+def _relative(teacher: Tensor, student: Tensor) -> dict[str, Any]:
+    best = ops.argmax(teacher, axis=-1)
+    return {
+        "agreement_at_1": best == ops.argmax(student, axis=-1),
+        "agreement_at_5": _in_top_k(best, student, 5),
+        "kl_divergence": losses.ttm(teacher, student, temperature=1.0),
+    }
+
+
+def _in_top_k(labels: Tensor, logits: Tensor, k: int) -> Tensor:
+    chosen = ops.take_along_axis(logits, labels[..., None], axis=-1)
+    higher = ops.cast(logits > chosen, "int32")
+    return ops.sum(higher, axis=-1) < k
+
+
+def _absolute(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    labels = _class_numbers(labels, logits)
+    log_p = transforms.log_probabilities(logits)
+    chosen = ops.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
+    correct = labels == ops.cast(ops.argmax(logits, axis=-1), "int32")
+    confidence = ops.exp(ops.max(log_p, axis=-1))
+    return {
+        f"{name}_accuracy": correct,
+        f"{name}_nll": -chosen,
+        f"{name}_ece": ops.stack(
+            [ops.cast(correct, "float32"), confidence], axis=-1
+        ),
+    }
+
+
+def _class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
+    shape = tuple(logits.shape)
+    if tuple(labels.shape) == shape and shape[-1] != 1:
+        labels = ops.argmax(labels, axis=-1)
+    elif len(labels.shape) == len(shape):
+        labels = ops.squeeze(labels, axis=-1)
+    return ops.cast(labels, "int32")
+
+
+class CalibrationError(keras.metrics.Metric):
+    """Expected calibration error with bins of equal width.
+
+    Formula: `sum_b n_b/n |accuracy_b - confidence_b|`, Guo et al. 2017.
+
+    Args:
+        bins: Number of bins of equal width between 0 and 1.
+        name: Name of the metric.
+        dtype: Dtype of the sums.
+    """
+
+    def __init__(
+        self, bins: int = 15, name: str = "ece", dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.bins = bins
+        self.gap = self._zeros("gap", (bins,))
+        self.total = self._zeros("total", ())
+
+    def _zeros(self, name: str, shape: tuple) -> Any:
+        return self.add_variable(shape, initializer="zeros", name=name)
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        """Adds pairs of correctness and confidence, shape `(..., 2)`."""
+        correct = ops.reshape(values[..., 0], (-1,))
+        confidence = ops.reshape(values[..., 1], (-1,))
+        weight = ops.ones_like(correct)
+        if sample_weight is not None:
+            weight = ops.reshape(sample_weight, (-1,))
+        # Bins are open below and closed above, as in the paper.
+        index = ops.cast(ops.ceil(confidence * self.bins), "int32") - 1
+        index = ops.clip(index, 0, self.bins - 1)
+        in_bin = ops.one_hot(index, self.bins)
+        gap = ops.matmul(weight * (correct - confidence), in_bin)
+        self.gap.assign_add(gap)
+        self.total.assign_add(ops.sum(weight))
+
+    def result(self) -> Tensor:
+        gap = ops.sum(ops.absolute(self.gap.value))
+        return ops.divide_no_nan(gap, self.total.value)

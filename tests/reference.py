@@ -1,0 +1,149 @@
+"""The equations of the papers in float64 NumPy, one small function each.
+
+[H] Hinton, Vinyals, Dean 2015. [Z] Zheng, Yang 2024. Every function is written
+from the equation as printed, with probabilities and plain powers, and shares
+nothing with the package. It is meant for logits of moderate size only.
+"""
+
+import numpy as np
+
+
+def softmax(logits, temperature=1.0):
+    """[H] eq. (1): `exp(z_i/T) / sum_j exp(z_j/T)`."""
+    powers = np.exp(np.asarray(logits, "float64") / temperature)
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def kl_divergence(p, q):
+    """[Z] section 2: `D(p||q) = sum_i p_i log(p_i / q_i)`."""
+    return (p * np.log(p / q)).sum(axis=-1)
+
+
+def soft_targets(teacher_logits, student_logits, temperature):
+    """[H] section 2, [Z] eq. (1): `T^2 D(p_T || q_T)`."""
+    p_t = softmax(teacher_logits, temperature)
+    q_t = softmax(student_logits, temperature)
+    return temperature**2 * kl_divergence(p_t, q_t)
+
+
+def soft_targets_gradient(teacher_logits, student_logits, temperature):
+    """[H] eq. (2) times `T^2`: `T^2 (q_i - p_i) / T`."""
+    p_t = softmax(teacher_logits, temperature)
+    q_t = softmax(student_logits, temperature)
+    return temperature**2 * ((q_t - p_t) / temperature)
+
+
+def zero_mean(logits):
+    """[H] section 2.1: logits "zero-meaned separately for each case"."""
+    logits = np.asarray(logits, "float64")
+    return logits - logits.mean(axis=-1, keepdims=True)
+
+
+def logit_matching(teacher_logits, student_logits):
+    """[H] section 2.1: `1/(2N) sum_i (z_i - v_i)^2`, zero-mean logits."""
+    difference = zero_mean(student_logits) - zero_mean(teacher_logits)
+    return (difference**2).sum(axis=-1) / (2 * difference.shape[-1])
+
+
+def logit_matching_gradient(teacher_logits, student_logits):
+    """[H] eq. (4) times `T^2`: `(z_i - v_i) / N`, zero-mean logits."""
+    difference = zero_mean(student_logits) - zero_mean(teacher_logits)
+    return difference / difference.shape[-1]
+
+
+def power_transform(p, gamma):
+    """[Z] eq. (7) to (9): `p_i^gamma / sum_j p_j^gamma`."""
+    return p**gamma / (p**gamma).sum(axis=-1, keepdims=True)
+
+
+def power_sum(p, gamma):
+    """[Z] eq. (22): `U_gamma(p) = sum_j p_j^gamma`."""
+    return (p**gamma).sum(axis=-1)
+
+
+def ttm(teacher_logits, student_logits, temperature):
+    """[Z] eq. (2), soft term: `D(p_T || q)`, `p_T` by the power transform."""
+    p_t = power_transform(softmax(teacher_logits), 1.0 / temperature)
+    return kl_divergence(p_t, softmax(student_logits))
+
+
+def wttm(teacher_logits, student_logits, temperature):
+    """[Z] eq. (23), soft term: `U_{1/T}(p) D(p_T || q)`."""
+    weight = power_sum(softmax(teacher_logits), 1.0 / temperature)
+    return weight * ttm(teacher_logits, student_logits, temperature)
+
+
+def shannon_entropy(p):
+    """[Z] section 4: `H(p) = -sum_j p_j log p_j`."""
+    return -(p * np.log(p)).sum(axis=-1)
+
+
+def renyi_entropy(p, order):
+    """[Z] section 4: `log(sum_j p_j^a) / (1 - a)`, not for `a = 1`."""
+    return np.log((p**order).sum(axis=-1)) / (1.0 - order)
+
+
+def identity_15(teacher_logits, student_logits, temperature):
+    """[Z] eq. (15), right: `T D(p_T||q_T) - (T-1) H_{1/T}(q) + (T-1) H(p_T)`.
+
+    The left side is `D(p_T || q)`.
+    """
+    p_t = softmax(teacher_logits, temperature)
+    q, q_t = softmax(student_logits), softmax(student_logits, temperature)
+    bonus = renyi_entropy(q, 1.0 / temperature) - shannon_entropy(p_t)
+    return temperature * kl_divergence(p_t, q_t) - (temperature - 1.0) * bonus
+
+
+def gradient_20(teacher_logits, student_logits, temperature):
+    """[Z] eq. (20): `dD(p_T || q)/dz = q - p_T`."""
+    p_t = power_transform(softmax(teacher_logits), 1.0 / temperature)
+    return softmax(student_logits) - p_t
+
+
+def gradient_21(teacher_logits, student_logits, temperature):
+    """[Z] eq. (21): `dD(p_T || q_T)/dz = (q_T - p_T) / T`."""
+    p_t = softmax(teacher_logits, temperature)
+    return (softmax(student_logits, temperature) - p_t) / temperature
+
+
+def wttm_gradient(teacher_logits, student_logits, temperature):
+    """[Z] eq. (23) and (20): `U_{1/T}(p) (q - p_T)`."""
+    weight = power_sum(softmax(teacher_logits), 1.0 / temperature)
+    gradient = gradient_20(teacher_logits, student_logits, temperature)
+    return weight[..., None] * gradient
+
+
+def renyi_gradient(logits, temperature):
+    """From [Z] eq. (15), (20), (21): `dH_{1/T}(q)/dz = (q_T - q) / (T-1)`."""
+    difference = softmax(logits, temperature) - softmax(logits)
+    return difference / (temperature - 1.0)
+
+
+def expected_calibration_error(probabilities, labels, bins=15):
+    """Guo et al. 2017, eq. (3): `sum_m |B_m|/n |acc(B_m) - conf(B_m)|`.
+
+    Bin `m` holds the confidences in `((m-1)/bins, m/bins]`.
+    """
+    probabilities = np.asarray(probabilities, "float64")
+    confidence = probabilities.max(axis=-1)
+    correct = probabilities.argmax(axis=-1) == np.asarray(labels)
+    error = 0.0
+    for m in range(1, bins + 1):
+        members = (confidence > (m - 1) / bins) & (confidence <= m / bins)
+        if members.any():
+            gap = correct[members].mean() - confidence[members].mean()
+            error += members.mean() * abs(gap)
+    return error
+
+
+def arithmetic_mean(member_logits, temperature=1.0):
+    """[H] section 2: arithmetic mean of the members' distributions."""
+    members = [softmax(logits, temperature) for logits in member_logits]
+    return sum(members) / len(members)
+
+
+def geometric_mean(member_logits, temperature=1.0):
+    """[H] section 2: geometric mean of the members' distributions, sum 1."""
+    members = [softmax(logits, temperature) for logits in member_logits]
+    mean = np.prod(members, axis=0) ** (1.0 / len(members))
+    return mean / mean.sum(axis=-1, keepdims=True)

@@ -1,0 +1,472 @@
+"""The losses: one contract for all, golden values, equations, identities."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import backend
+import keras
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+import keras_distill as kd
+
+T = 3.0
+SHAPES = [(4, 5), (4, 3, 5)]
+HUGE = [("float32", 1e4), ("bfloat16", 1e4), ("float16", 6e4)]
+BAD_TEMPERATURES = [0, -1, float("nan"), float("inf"), "4", None, True, 1j]
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "logit_losses.json"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss class, its hyperparameters, its optimum and its equations."""
+
+    cls: type
+    function: Callable
+    optimum: Callable
+    value: Callable
+    gradient: Callable
+    config: dict = field(default_factory=dict)
+
+    def make(self, reduction=None, **kwargs):
+        return self.cls(**self.config, reduction=reduction, **kwargs)
+
+    def per_example(self, teacher, student):
+        return backend.to_numpy(self.make()(teacher, student))
+
+
+CASES = [
+    Case(
+        kd.losses.SoftTargets,
+        kd.losses.soft_targets,
+        lambda v: v,
+        reference.soft_targets,
+        reference.soft_targets_gradient,
+        {"temperature": T},
+    ),
+    Case(
+        kd.losses.LogitMatching,
+        kd.losses.logit_matching,
+        lambda v: v,
+        reference.logit_matching,
+        reference.logit_matching_gradient,
+    ),
+    Case(
+        kd.losses.TTM,
+        kd.losses.ttm,
+        lambda v: v / T,
+        reference.ttm,
+        reference.gradient_20,
+        {"temperature": T},
+    ),
+    Case(
+        kd.losses.WTTM,
+        kd.losses.wttm,
+        lambda v: v / T,
+        reference.wttm,
+        reference.wttm_gradient,
+        {"temperature": T},
+    ),
+]
+TEMPERED = [case for case in CASES if case.config]
+each_loss = pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: case.cls.__name__
+)
+each_tempered = pytest.mark.parametrize(
+    "case", TEMPERED, ids=lambda case: case.cls.__name__
+)
+
+
+def draw(shape=(4, 5), scale=3.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0.0, scale, (2, *shape)).astype("float32")
+
+
+def close(actual, expected, tolerance):
+    """Relative to the largest entry: small ones are differences of large."""
+    scale = np.max(np.abs(expected))
+    np.testing.assert_allclose(actual, expected, 0, tolerance * scale)
+
+
+def total(loss):
+    """The sum of a loss over the examples, of one stacked pair of logits."""
+    return lambda pair: ops.sum(loss(pair[0], pair[1]))
+
+
+def student_gradient(loss, teacher, student):
+    _, gradient = backend.value_and_grad(
+        lambda z: ops.sum(loss(teacher, z)), student
+    )
+    return gradient
+
+
+def test_every_loss_class_is_under_contract():
+    public = {
+        value
+        for name, value in vars(kd.losses).items()
+        if isinstance(value, type)
+        and issubclass(value, keras.losses.Loss)
+        and not name.startswith("_")
+    }
+    assert public == {case.cls for case in CASES}
+
+
+@each_loss
+class TestContract:
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_one_number_per_distribution(self, case, shape):
+        teacher, student = draw(shape)
+        assert case.per_example(teacher, student).shape == shape[:-1]
+        symbols = [keras.Input(shape[1:]), keras.Input(shape[1:])]
+        result = case.function(*symbols, **case.config)
+        assert tuple(result.shape) == (None, *shape[1:-1])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_zero_at_its_optimum_and_positive_elsewhere(self, case, shape):
+        teacher, student = draw(shape)
+        best = case.optimum(teacher)
+        np.testing.assert_allclose(case.per_example(teacher, best), 0, 0, 1e-6)
+        assert np.all(case.per_example(teacher, student) > 1e-2)
+        assert np.all(case.per_example(teacher, best + 0.1 * student) > 1e-5)
+        gradient = student_gradient(case.make(), teacher, best)
+        np.testing.assert_allclose(gradient, 0, 0, 1e-5)
+
+    @pytest.mark.parametrize("shift", [-1e3, 1e3])
+    def test_shift_of_the_logits_changes_nothing(self, case, shift):
+        # Multiples of 1/256 below 2^11 plus the shift are exact in float32.
+        # Dividing them by T is not: v/T is off by eps/2 (|v| + |shift|)/T.
+        teacher, student = np.round(draw() * 256) / 256
+        still = case.per_example(teacher, student)
+        tolerance = 2 * np.finfo("float32").eps * 1e3
+        for moved in (
+            case.per_example(teacher + shift, student),
+            case.per_example(teacher, student + shift),
+        ):
+            close(moved, still, tolerance)
+
+    def test_order_of_the_classes_changes_nothing(self, case):
+        teacher, student = draw()
+        order = [3, 0, 4, 1, 2]
+        close(
+            case.per_example(teacher[:, order], student[:, order]),
+            case.per_example(teacher, student),
+            1e-6,
+        )
+
+    @pytest.mark.parametrize("dtype, size", HUGE)
+    def test_huge_logits_are_finite(self, case, dtype, size):
+        signs = np.sign(draw((6, 5)))
+        pair = ops.cast(size * signs, dtype)
+        for loss in (case.make(), case.make().call):
+            value, gradient = backend.value_and_grad(total(loss), pair)
+            assert np.isfinite(value)
+            assert np.all(np.isfinite(gradient))
+            assert np.any(gradient[1] != 0)
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_computes_in_at_least_float32(self, case, dtype):
+        pair = ops.cast(draw(), dtype)
+        exact = backend.to_numpy(ops.cast(pair, "float32"))
+        for loss in (case.make(), case.make().call):
+            result = loss(pair[0], pair[1])
+            assert keras.backend.standardize_dtype(result.dtype) == "float32"
+            close(
+                backend.to_numpy(result),
+                case.value(*exact, **case.config),
+                1e-5,
+            )
+
+    def test_sample_weight(self, case):
+        teacher, student = draw()
+        each = case.per_example(teacher, student)
+        weight = np.float32([1.0, 0.0, 2.0, 0.5])
+        loss = case.make("sum_over_batch_size")
+        value = loss(teacher, student, sample_weight=weight)
+        close(backend.to_numpy(value), np.mean(weight * each), 1e-6)
+        doubled = loss(teacher, student, sample_weight=2 * weight)
+        close(backend.to_numpy(doubled), np.mean(2 * weight * each), 1e-6)
+        student[1] = -student[1]
+        without = loss(teacher, student, sample_weight=weight)
+        close(backend.to_numpy(without), backend.to_numpy(value), 1e-6)
+
+    def test_keras_mask(self, case):
+        teacher, student = draw((4, 3, 5))
+        keep = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 0, 0]], bool)
+        student[~keep] = 0.0
+        masked = keras.layers.Masking()(ops.convert_to_tensor(student))
+        value = case.make("sum_over_batch_size")(teacher, masked)
+        each = case.per_example(teacher, student)
+        close(backend.to_numpy(value), np.mean(each[keep]), 1e-6)
+
+    @pytest.mark.parametrize(
+        "reduction, reduce",
+        [
+            (None, lambda each, w: each * w),
+            ("none", lambda each, w: each * w),
+            ("sum", lambda each, w: np.sum(each * w)),
+            ("mean", lambda each, w: np.mean(each * w)),
+            ("sum_over_batch_size", lambda each, w: np.mean(each * w)),
+            (
+                "mean_with_sample_weight",
+                lambda each, w: np.sum(each * w) / np.sum(w),
+            ),
+        ],
+    )
+    def test_reduction(self, case, reduction, reduce):
+        teacher, student = draw((4, 3, 5))
+        weight = np.arange(12.0, dtype="float32").reshape(4, 3)
+        each = case.per_example(teacher, student)
+        loss = case.make(reduction)
+        value = loss(teacher, student, sample_weight=weight)
+        close(backend.to_numpy(value), reduce(each, weight), 1e-6)
+
+    @pytest.mark.parametrize(
+        "save, load",
+        [
+            (keras.losses.serialize, keras.losses.deserialize),
+            (
+                keras.saving.serialize_keras_object,
+                keras.saving.deserialize_keras_object,
+            ),
+        ],
+    )
+    def test_json_round_trip(self, case, save, load):
+        loss = case.make("sum", name="renamed")
+        restored = load(json.loads(json.dumps(save(loss))))
+        assert type(restored) is case.cls
+        assert restored.get_config() == {
+            "name": "renamed",
+            "reduction": "sum",
+            **case.config,
+        }
+        teacher, student = draw()
+        assert float(restored(teacher, student)) == float(
+            loss(teacher, student)
+        )
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_compiled_equals_eager(self, case, shape):
+        teacher, student = map(ops.convert_to_tensor, draw(shape))
+        loss = case.make()
+        result = backend.compiled(loss)(teacher, student)
+        eager = case.per_example(teacher, student)
+        close(backend.to_numpy(result), eager, 1e-6)
+
+    def test_no_gradient_to_the_teacher(self, case):
+        for loss in (case.make(), case.make().call):
+            _, gradient = backend.value_and_grad(total(loss), draw())
+            assert np.all(gradient[0] == 0)
+            assert np.any(gradient[1] != 0)
+
+    @pytest.mark.parametrize(
+        "dtype, tolerance", [("float32", 1e-5), ("float64", 1e-10)]
+    )
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_matches_the_equation(self, case, shape, dtype, tolerance):
+        teacher, student = draw(shape).astype(dtype)
+        with backend.float64():
+            loss = case.make(dtype=dtype)
+            value = case_value(loss, teacher, student)
+            gradient = student_gradient(loss, teacher, student)
+        assert value.dtype == gradient.dtype == dtype
+        close(value, case.value(teacher, student, **case.config), tolerance)
+        expected = case.gradient(teacher, student, **case.config)
+        close(gradient, expected, tolerance)
+
+    @pytest.mark.parametrize(
+        "shapes",
+        [
+            [(2, 3), (2, 4)],
+            [(2, 3), (1, 3)],
+            [(2, 3), (2, 1)],
+            [(2, 3), (3,)],
+            [(2, 4, 3), (2, 3)],
+            [(), ()],
+        ],
+    )
+    def test_other_shapes_are_refused(self, case, shapes):
+        arrays = [np.zeros(shape, "float32") for shape in shapes]
+        for loss in (case.make(), case.make().call):
+            with pytest.raises(ValueError, match="same shape") as error:
+                loss(*arrays)
+            for shape in shapes:
+                assert str(shape) in str(error.value)
+
+
+def case_value(loss, teacher, student):
+    return backend.to_numpy(loss(teacher, student))
+
+
+@each_tempered
+@pytest.mark.parametrize("value", BAD_TEMPERATURES, ids=repr)
+def test_bad_temperature_is_named(case, value):
+    logits = np.zeros((1, 2), "float32")
+    for attempt in (
+        lambda: case.cls(temperature=value),
+        lambda: case.function(logits, logits, value),
+    ):
+        with pytest.raises((TypeError, ValueError), match="temperature") as e:
+            attempt()
+        assert f"temperature={value!r}" in str(e.value)
+
+
+def golden():
+    methods = {
+        "soft_targets": TEMPERED[0],
+        "ttm": TEMPERED[1],
+        "wttm": TEMPERED[2],
+    }
+    for n, batch in enumerate(json.loads(GOLDEN.read_text())["cases"]):
+        for result in batch["results"]:
+            temperature = result["params"]["temperature"]
+            yield pytest.param(
+                methods[result["method"]],
+                np.array([batch["teacher_logits"], batch["student_logits"]]),
+                temperature,
+                result,
+                id=f"{result['method']}-{temperature}-{n}",
+            )
+
+
+@pytest.mark.parametrize("case, pair, temperature, expected", golden())
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("float32", 1e-5), ("float64", 1e-10)]
+)
+def test_authors_values(case, pair, temperature, expected, dtype, tolerance):
+    # The file holds gradients to 12 decimals, so each is off by up to 5e-13.
+    floor = 5e-13 + tolerance * np.max(np.abs(expected["grad_student_logits"]))
+    teacher, student = pair.astype(dtype)
+    # Summed and divided here: on torch, Keras takes means in float32.
+    loss = case.cls(temperature, reduction="sum", dtype=dtype)
+    for attempt in (
+        lambda z: loss(teacher, z) / len(pair[0]),
+        lambda z: ops.mean(case.function(teacher, z, temperature)),
+    ):
+        with backend.float64():
+            value, gradient = backend.value_and_grad(attempt, student)
+        np.testing.assert_allclose(value, expected["loss"], tolerance)
+        np.testing.assert_allclose(
+            gradient, expected["grad_student_logits"], 0, floor
+        )
+
+
+def in_float64(fn, *args):
+    with backend.float64():
+        return backend.to_numpy(fn(*args))
+
+
+def test_high_temperature_tends_to_logit_matching():
+    teacher, student = draw(scale=1.0).astype("float64")
+    limit = in_float64(kd.losses.logit_matching, teacher, student)
+    gaps = [
+        np.max(np.abs(value / limit - 1))
+        for value in (
+            in_float64(kd.losses.soft_targets, teacher, student, temperature)
+            for temperature in (1e2, 1e3, 1e4)
+        )
+    ]
+    # The expansion of T^2 KL in 1/T has a first-order term: 10x T, gap / 10.
+    assert gaps[0] < 0.1
+    np.testing.assert_allclose(np.divide(gaps[:-1], gaps[1:]), 10, 0.1)
+
+
+def test_all_agree_at_temperature_one():
+    teacher, student = draw().astype("float64")
+    expected = reference.kl_divergence(
+        reference.softmax(teacher), reference.softmax(student)
+    )
+    for case in TEMPERED:
+        actual = in_float64(case.function, teacher, student, 1.0)
+        close(actual, expected, 1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.25, 4.0, 10.0])
+class TestIdentities:
+    def test_wttm_is_ttm_times_power_sum(self, temperature):
+        teacher, student = draw().astype("float64")
+        weight = in_float64(kd.transforms.power_sum, teacher, temperature)
+        ttm = in_float64(kd.losses.ttm, teacher, student, temperature)
+        wttm = in_float64(kd.losses.wttm, teacher, student, temperature)
+        close(wttm, weight * ttm, 1e-12)
+
+    def test_equation_15(self, temperature):
+        teacher, student = draw().astype("float64")
+        ttm = in_float64(kd.losses.ttm, teacher, student, temperature)
+        expected = reference.identity_15(teacher, student, temperature)
+        close(ttm, expected, 1e-12)
+
+    def test_equation_15_within_the_package(self, temperature):
+        teacher, student = draw().astype("float64")
+        args = teacher, student, temperature
+        ttm = in_float64(kd.losses.ttm, *args)
+        soft = in_float64(kd.losses.soft_targets, *args) / temperature
+        entropy = kd.transforms.renyi_entropy
+        bonus = in_float64(entropy, student, 1 / temperature)
+        constant = in_float64(entropy, teacher / temperature, 1.0)
+        close(ttm, soft - (temperature - 1) * (bonus - constant), 1e-12)
+
+    def test_equations_20_and_21(self, temperature):
+        teacher, student = draw().astype("float64")
+        for function, equation, factor in (
+            (kd.losses.ttm, reference.gradient_20, 1.0),
+            (kd.losses.soft_targets, reference.gradient_21, temperature**2),
+        ):
+            with backend.float64():
+                gradient = student_gradient(
+                    lambda v, z, f=function: f(v, z, temperature),
+                    teacher,
+                    student,
+                )
+            expected = factor * equation(teacher, student, temperature)
+            close(gradient, expected, 1e-12)
+
+
+def test_confidently_wrong_student_gets_the_full_gradient():
+    teacher = np.float32([[0.0, -30.0, -60.0]])
+    student = np.float32([[-60.0, -30.0, 0.0]])
+    gradient = student_gradient(kd.losses.TTM(1.0), teacher, student)
+    np.testing.assert_allclose(gradient, [[-1.0, 0.0, 1.0]], 0, 1e-6)
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    time=st.sampled_from([(), (3,)]),
+    classes=st.sampled_from([1, 2, 10, 100, 2000]),
+    scale=st.floats(0.01, 100.0),
+    log_temperature=st.integers(-1, 4),
+)
+def test_any_logits(seed, time, classes, scale, log_temperature):
+    # In multiples of 2^-8 below 2^10, shifted by 2^8 and divided by a power of
+    # two, all logits are exact in float32.
+    temperature = 2.0**log_temperature
+    pair = np.round(draw((2, *time, classes), scale, seed) * 256) / 256
+    teacher, student = np.clip(pair, -1000, 1000)
+    # Rounding the exponents is a change of logits, which leaves a KL a KL.
+    # What remains is a relative eps on each log p_i and log q_i. Weighted by
+    # p_i this is eps H(p) <= eps log(classes) on one side and, on the other,
+    # eps (KL + H(p)), so KL may fall below zero by 2 eps log(classes) and be
+    # off by eps KL more. Adding up costs a few eps of the same terms, hence
+    # the factor 16. T^2 and U scale all of it.
+    eps = 16 * np.finfo("float32").eps
+    floor = eps * (1 + np.log(classes))
+    weights = {
+        kd.losses.SoftTargets: temperature**2,
+        kd.losses.WTTM: max(1.0, classes ** (1 - 1 / temperature)),
+    }
+    for case in CASES:
+        config = {"temperature": temperature} if case.config else {}
+        loss = case.cls(**config, reduction=None)
+        value = case_value(loss, teacher, student)
+        assert value.shape == teacher.shape[:-1]
+        assert np.all(np.isfinite(value))
+        slack = weights.get(case.cls, 1.0) * floor
+        assert np.all(value >= -slack)
+        moved = case_value(loss, teacher + 256, student - 256)
+        np.testing.assert_allclose(moved, value, 2 * eps, 2 * slack)
