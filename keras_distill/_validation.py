@@ -15,6 +15,8 @@ _PROBABILITY_LOSSES = (
     keras.losses.SparseCategoricalCrossentropy,
 )
 _CROSSENTROPIES = (
+    "ce",
+    "crossentropy",
     "binary_crossentropy",
     "categorical_crossentropy",
     "sparse_categorical_crossentropy",

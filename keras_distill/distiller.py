@@ -383,9 +383,13 @@ class Distiller(keras.Model):
             store["teacher_fingerprint"] = list(bytes.fromhex(fingerprint))
 
     def load_own_variables(self, store: Any) -> None:
-        if "teacher_fingerprint" in store.keys() and self._teacher:
-            stored = bytes(int(byte) for byte in store["teacher_fingerprint"])
-            self._check_fingerprint(self._teacher, stored.hex())
+        if "teacher_fingerprint" not in store.keys():
+            return
+        stored = bytes(int(byte) for byte in store["teacher_fingerprint"]).hex()
+        if self._teacher:
+            self._check_fingerprint(self._teacher, stored)
+        else:
+            self._expected_fingerprint = stored
 
 
 def _per_position(sample_weight: Any, logits: Any) -> Any:

@@ -1,0 +1,100 @@
+"""Writes the tables of the README from the committed result files.
+
+Command: python benchmarks/tables.py          rewrites README.md
+         python benchmarks/tables.py --check  fails if it would change it
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def load(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def where(environment: dict) -> str:
+    versions = ", ".join(
+        f"{name} {version}" for name, version in environment["versions"].items()
+    )
+    return (
+        f"{environment['cores']} cores of {environment['processor']}; "
+        f"{versions}."
+    )
+
+
+def defects() -> str:
+    result = load("compare_keras_distillation")
+    rows = [[row["what"], row["keras"], row["ours"]] for row in result["rows"]]
+    table = markdown(["", "`keras.distillation`", "`keras_distill`"], rows)
+    return f"{table}\n\n{where(result['environment'])}"
+
+
+def step_time() -> str:
+    rows, notes = [], []
+    for backend, result in load("step_time").items():
+        notes.append(where(result["environment"]))
+        for name, pair in result["pairs"].items():
+            rows.append(
+                [
+                    backend,
+                    name,
+                    f"{pair['step_ms']['ours']:.1f} ms",
+                    f"{pair['ours / (student + teacher)']:.2f}",
+                    f"{pair['ours / keras']:.2f}",
+                    f"{pair.get('ours / hand_written', '')}",
+                    f"{pair['first step, ours / keras']:.2f}",
+                ]
+            )
+    header = [
+        "backend",
+        "pair",
+        "our step",
+        "/ (student + teacher)",
+        "/ `keras.distillation`",
+        "/ hand-written JAX",
+        "first step / `keras.distillation`",
+    ]
+    return "\n\n".join([markdown(header, rows), *dict.fromkeys(notes)])
+
+
+TABLES = {"defects": defects, "step time": step_time}
+
+
+def rewritten(text: str) -> str:
+    for name, make in TABLES.items():
+        begin, end = f"<!-- table: {name} -->", "<!-- end -->"
+        pattern = re.escape(begin) + ".*?" + re.escape(end)
+        replacement = f"{begin}\n{make()}\n{end}"
+        text, count = re.subn(
+            pattern, lambda _, r=replacement: r, text, flags=re.DOTALL
+        )
+        if count != 1:
+            raise ValueError(f"README.md needs one {begin!r}; it has {count}.")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    new = rewritten(text)
+    if parser.parse_args().check:
+        sys.exit(new != text)
+    readme.write_text(new)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The benchmarks run, and their findings hold in short mode."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run(script, folder):
+    subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / script)]
+        + ["--short", "--out", str(folder)],
+        check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    (result,) = folder.glob("*.json")
+    return json.loads(result.read_text())
+
+
+def test_step_time_measures_each_arm(tmp_path):
+    (result,) = run("step_time.py", tmp_path).values()
+    (pair,) = result["pairs"].values()
+    assert {"student", "teacher", "ours", "keras"} <= set(pair["step_ms"])
+    assert all(milliseconds > 0 for milliseconds in pair["step_ms"].values())
+    assert pair["ours / keras"] > 0
+
+
+def test_each_defect_is_absent_here(tmp_path):
+    rows = run("compare_keras_distillation.py", tmp_path)["rows"]
+    ours = {row["what"]: row["ours"] for row in rows}
+    assert ours["All sample weights 0"] == "loss 0.000"
+    assert ours["All class weights 0"] == "loss 0.000"
+    assert ours["L2 penalty in the loss"] == "1.00 of the penalty"
+    assert ours["Gradient at a confident mistake"] == "1 (exact: 1)"
+    assert ours["Two outputs"] == "trains"
+    assert ours["Unlabelled fit(x), compile(loss=None)"] == "trains"
+    assert ours["Loaded Distiller"] == "evaluates"
+    assert ours["Saved size with a 1000 x wider teacher"] == "1.0 x"
+    assert all(row["keras"] != row["ours"] for row in rows)
