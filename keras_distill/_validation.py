@@ -30,7 +30,10 @@ def finite_number(name: str, value: Any, fix: str) -> float:
             f"`{name}` must be a real number. Received: {name}={value!r} of "
             f"type {type(value).__name__}. {fix}"
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(
             f"`{name}` must be finite. Received: {name}={value!r}. {fix}"
@@ -53,7 +56,13 @@ def temperature(value: Any) -> float:
 
 def weight(name: str, value: Any) -> float:
     """Returns the weight of a loss term as a float of at least zero."""
-    fix = f"Pass 0 to switch the term off, or a positive {name}."
+    return at_least_zero(
+        name, value, f"Pass 0 to switch the term off, or a positive {name}."
+    )
+
+
+def at_least_zero(name: str, value: Any, fix: str) -> float:
+    """Returns `value` as a float, or refuses what is below zero."""
     number = finite_number(name, value, fix)
     if number < 0:
         raise ValueError(

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_distill import _frozen, _logits, _validation
+from keras_distill._logs import PhaseLogs
 from keras_distill._registration import register
 
 Tensor = Any
@@ -19,7 +20,7 @@ class Targets(NamedTuple):
 
 
 @register
-class Distiller(keras.Model):
+class Distiller(PhaseLogs):
     """Trains a student on labels and on a teacher's logits at once.
 
     Formula: `hard_loss_weight * compiled loss + soft_loss_weight *
@@ -89,8 +90,6 @@ class Distiller(keras.Model):
     ['hard_loss', 'loss', 'soft_loss']
     """
 
-    train_function: Any
-    test_function: Any
     _teacher: Any
 
     def __init__(
@@ -123,8 +122,6 @@ class Distiller(keras.Model):
         self.soft_loss_weight = soft
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
-        self._training_logs = False
-        self._unlabelled = {"fit": False, "evaluate": False}
         self._expected_fingerprint: str | None = None
         self.teacher = teacher
 
@@ -277,44 +274,24 @@ class Distiller(keras.Model):
             loss = loss * self.distribute_strategy.num_replicas_in_sync
         tracker.update_state(loss, sample_weight=batch_size)
 
-    # The logs.
+    # The logs. `PhaseLogs` asks which metrics the current phase leaves out.
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict:
-        self._training_logs = isinstance(y, Targets)
-        labels = y.labels if self._training_logs else y
-        self._unlabelled[self._phase] = labels is None
-        if labels is None:
-            return self.get_metrics_result()
+        training = isinstance(y, Targets)
+        labels = y.labels if training else y
+        self.in_training = training
         return super().compute_metrics(x, labels, y_pred, sample_weight)
 
-    def get_metrics_result(self) -> dict:
-        hidden = {id(metric) for metric in self._metrics_without_value()}
-        results: dict = {}
-        for metric in self.metrics:
-            if id(metric) not in hidden:
-                result = metric.result()
-                named = isinstance(result, dict)
-                results.update(result if named else {metric.name: result})
-        return results
-
-    @property
-    def _phase(self) -> str:
-        return "fit" if self._training_logs else "evaluate"
-
-    def _metrics_without_value(self) -> list:
-        """Metrics that the current phase does not update."""
-        unlabelled = self._unlabelled[self._phase]
+    def metrics_without_value(self, labelled: bool) -> list:
+        compiled = self.loss is not None
         hidden = []
-        if unlabelled:
-            hidden += [self._compile_metrics]
-            hidden += self._compile_loss.metrics if self._compile_loss else []
-        if not self._training_logs or self.loss is None or unlabelled:
+        if not (self.in_training and compiled and labelled):
             hidden += [self.hard_loss_tracker]
-        if not self._training_logs or self.soft_loss_weight == 0:
+        if not (self.in_training and self.soft_loss_weight):
             hidden += [self.soft_loss_tracker]
-        if not self._training_logs and self.loss is None:
+        if not (self.in_training or compiled):
             hidden += [self._loss_tracker]
         return hidden
 
@@ -326,26 +303,10 @@ class Distiller(keras.Model):
                 "before training."
             )
         self._teacher.forget_fingerprint()
-        if self.train_function is None or force:
-            super().make_train_function(force)
-            step = _frozen.feed(self.train_function, self._teacher.values)
-            self.train_function = self._logging(step, training=True)
+        super().make_train_function(force)
 
-    def make_test_function(self, force: bool = False) -> None:
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = self._logging(
-                self.test_function, training=False
-            )
-
-    def _logging(self, function: Any, training: bool) -> Any:
-        """Tells, at each call of a step, which logs it is about."""
-
-        def call(*args: Any) -> Any:
-            self._training_logs = training
-            return function(*args)
-
-        return call
+    def wrap_train_function(self, function: Any) -> Any:
+        return _frozen.feed(function, self._teacher.values)
 
     # Saving: all but the teacher, of which the fingerprint is kept.
 

@@ -44,6 +44,7 @@ def soft_targets(
     >>> round(float(loss[0]), 4)
     0.4438
     """
+    temperature = _validation.temperature(temperature)
     teacher_logits, student_logits = _pair(teacher_logits, student_logits)
     log_p = transforms.log_probabilities(teacher_logits, temperature)
     log_q = transforms.log_probabilities(student_logits, temperature)
@@ -73,7 +74,9 @@ def logit_matching(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     """
     teacher_logits, student_logits = _pair(teacher_logits, student_logits)
     difference = student_logits - teacher_logits
-    return 0.5 * ops.var(difference, axis=-1)
+    classes = ops.cast(ops.shape(difference)[-1], difference.dtype)
+    mean = ops.sum(difference, axis=-1, keepdims=True) / classes
+    return 0.5 * ops.sum(ops.square(difference - mean), axis=-1) / classes
 
 
 def ttm(

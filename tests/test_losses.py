@@ -18,6 +18,7 @@ import keras_distill as kd
 
 T = 3.0
 SHAPES = [(4, 5), (4, 3, 5)]
+RANDOM_SHAPES = [(3, 1), (4, 5), (4, 3, 5), (4, 100), (2, 2000)]
 HUGE = [("float32", 1e4), ("bfloat16", 1e4), ("float16", 6e4)]
 BAD_TEMPERATURES = [0, -1, float("nan"), float("inf"), "4", None, True, 1j]
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "logit_losses.json"
@@ -161,7 +162,7 @@ class TestContract:
 
     @pytest.mark.parametrize("dtype, size", HUGE)
     def test_huge_logits_are_finite(self, case, dtype, size):
-        signs = np.sign(draw((6, 5)))
+        signs = np.sign(draw())
         pair = ops.cast(size * signs, dtype)
         for loss in (case.make(), case.make().call):
             value, gradient = backend.value_and_grad(total(loss), pair)
@@ -267,9 +268,8 @@ class TestContract:
     @pytest.mark.parametrize(
         "dtype, tolerance", [("float32", 1e-5), ("float64", 1e-10)]
     )
-    @pytest.mark.parametrize("shape", SHAPES)
-    def test_matches_the_equation(self, case, shape, dtype, tolerance):
-        teacher, student = draw(shape).astype(dtype)
+    def test_matches_the_equation(self, case, dtype, tolerance):
+        teacher, student = draw((4, 3, 5)).astype(dtype)
         with backend.float64():
             loss = case.make(dtype=dtype)
             value = case_value(loss, teacher, student)
@@ -334,7 +334,7 @@ def golden():
             )
 
 
-@pytest.mark.parametrize("case, pair, temperature, expected", golden())
+@pytest.mark.parametrize("case, pair, temperature, expected", list(golden()))
 @pytest.mark.parametrize(
     "dtype, tolerance", [("float32", 1e-5), ("float64", 1e-10)]
 )
@@ -342,11 +342,13 @@ def test_authors_values(case, pair, temperature, expected, dtype, tolerance):
     # The file holds gradients to 12 decimals, so each is off by up to 5e-13.
     floor = 5e-13 + tolerance * np.max(np.abs(expected["grad_student_logits"]))
     teacher, student = pair.astype(dtype)
-    # Summed and divided here: on torch, Keras takes means in float32.
+    # Summed and divided here: Keras takes means of float64 in float32.
     loss = case.cls(temperature, reduction="sum", dtype=dtype)
     for attempt in (
         lambda z: loss(teacher, z) / len(pair[0]),
-        lambda z: ops.mean(case.function(teacher, z, temperature)),
+        lambda z: (
+            ops.sum(case.function(teacher, z, temperature)) / len(pair[0])
+        ),
     ):
         with backend.float64():
             value, gradient = backend.value_and_grad(attempt, student)
@@ -437,16 +439,16 @@ def test_confidently_wrong_student_gets_the_full_gradient():
 @settings(deadline=None, max_examples=25, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    time=st.sampled_from([(), (3,)]),
-    classes=st.sampled_from([1, 2, 10, 100, 2000]),
+    shape=st.sampled_from(RANDOM_SHAPES),
     scale=st.floats(0.01, 100.0),
     log_temperature=st.integers(-1, 4),
 )
-def test_any_logits(seed, time, classes, scale, log_temperature):
+def test_any_logits(seed, shape, scale, log_temperature):
     # In multiples of 2^-8 below 2^10, shifted by 2^8 and divided by a power of
     # two, all logits are exact in float32.
     temperature = 2.0**log_temperature
-    pair = np.round(draw((2, *time, classes), scale, seed) * 256) / 256
+    classes = shape[-1]
+    pair = np.round(draw(shape, scale, seed) * 256) / 256
     teacher, student = np.clip(pair, -1000, 1000)
     # Rounding the exponents is a change of logits, which leaves a KL a KL.
     # What remains is a relative eps on each log p_i and log q_i. Weighted by
