@@ -1,14 +1,13 @@
 """A model that a step reads and never writes.
 
 Keras would track a model kept in an attribute: train it, save it, count it, and
-on JAX carry its variables in the training state, whose buffers a failing step
-leaves empty. A `FrozenModel` is a plain object, so Keras leaves it alone, and
-on JAX the model's values enter a step as data.
+on JAX empty its variables while a step runs. A `FrozenModel` is a plain object,
+so Keras leaves it alone; on JAX its values enter a step as data.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
@@ -17,18 +16,19 @@ from keras_distill._fingerprint import fingerprint
 Tensor = Any
 
 
-class Batch(NamedTuple):
-    """One batch of data, and the frozen values that go with it."""
-
-    data: Any
-    values: list
-
-
 class FrozenModel:
-    """Calls a model in inference mode, without gradient or side effect."""
+    """Calls a model in inference mode, without gradient or side effect.
 
-    def __init__(self, model: keras.Model) -> None:
+    Variables that belong to another model too, that of a frozen layer which
+    teacher and student share, are left to that model.
+    """
+
+    def __init__(
+        self, model: keras.Model, other: keras.Model | None = None
+    ) -> None:
         self.model = model
+        self._other = other
+        self._own: list | None = None
         self._fingerprint: str | None = None
 
     @property
@@ -43,14 +43,30 @@ class FrozenModel:
         self._fingerprint = None
 
     def values(self) -> list:
-        return [variable.value for variable in self.model.variables]
+        return [variable.value for variable in self._own_variables()]
 
-    def __call__(self, x: Tensor, values: list | None = None) -> Tensor:
+    def _own_variables(self) -> list:
+        if self._own is None:
+            others = self._other.variables if self._other else []
+            shared = {id(variable) for variable in others}
+            self._own = [v for v in self.model.variables if id(v) not in shared]
+        return self._own
+
+    def __call__(
+        self, x: Tensor, values: list | None = None, shared: Iterable = ()
+    ) -> Tensor:
+        """Runs the model on `x`.
+
+        Args:
+            x: Inputs of the model.
+            values: What `values()` gave, the present values by default.
+            shared: Pairs of a shared variable and its value.
+        """
         if not self.model.built:
             return self.model(x, training=False)
         if values is None:
             values = self.values()
-        mapping = list(zip(self.model.variables, values, strict=True))
+        mapping = [*shared, *zip(self._own_variables(), values, strict=True)]
         with _no_gradient(), keras.StatelessScope(state_mapping=mapping):
             return self.model(x, training=False)
 
@@ -62,37 +78,6 @@ def supports_jit(*models: keras.Model) -> bool:
         for model in models
         for layer in model._flatten_layers()
     )
-
-
-def split(data: Any) -> tuple[Any, list | None]:
-    """Splits what a step received into the user's batch and frozen values."""
-    return data if isinstance(data, Batch) else (data, None)
-
-
-def feed(step_function: Callable, values: Callable[[], list]) -> Callable:
-    """On JAX, joins frozen values to every batch a step function draws.
-
-    As arguments of the compiled step they are neither compiled in as constants
-    nor part of the state that Keras donates. The other backends read variables
-    where they are.
-    """
-    if keras.backend.backend() != "jax":
-        return step_function
-
-    def fed(state: Any, iterator: Iterator) -> Any:
-        return step_function(state, _Feed(iterator, values()))
-
-    return fed
-
-
-class _Feed:
-    """What Keras's step functions need of an iterator: `next`."""
-
-    def __init__(self, iterator: Iterator, values: list) -> None:
-        self._iterator, self._values = iterator, values
-
-    def __next__(self) -> Batch:
-        return Batch(next(self._iterator), self._values)
 
 
 def _no_gradient() -> contextlib.AbstractContextManager:

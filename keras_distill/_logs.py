@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_distill._jax import keep_state
+
 
 class PhaseLogs(keras.Model):
     """A model whose training logs hold other metrics than its evaluation.
@@ -17,6 +19,7 @@ class PhaseLogs(keras.Model):
 
     train_function: Any
     test_function: Any
+    predict_function: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -76,7 +79,14 @@ class PhaseLogs(keras.Model):
             function = self.test_function
             self.test_function = self._noting_phase(function, training=False)
 
+    def make_predict_function(self, force: bool = False) -> None:
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            self.predict_function = keep_state(self, self.predict_function)
+
     def _noting_phase(self, function: Callable, training: bool) -> Callable:
+        function = keep_state(self, function)
+
         def call(*args: Any) -> Any:
             self.in_training = training
             return function(*args)

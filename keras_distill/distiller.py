@@ -1,11 +1,12 @@
 """The Distiller: a student trained by a teacher, by `compile` and `fit`."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from keras_distill import _frozen, _logits, _validation
+from keras_distill import _frozen, _jax, _logits, _validation
 from keras_distill._logs import PhaseLogs
 from keras_distill._registration import register
 
@@ -146,7 +147,7 @@ class Distiller(PhaseLogs):
         _validation.not_shared(teacher, self.student)
         models = [("teacher", teacher), ("student", self.student)]
         _validation.same_outputs(models)
-        frozen = _frozen.FrozenModel(teacher)
+        frozen = _frozen.FrozenModel(teacher, self.student)
         self._check_fingerprint(frozen, self._expected_fingerprint)
         self.supports_jit = _frozen.supports_jit(teacher)
         return frozen
@@ -179,20 +180,34 @@ class Distiller(PhaseLogs):
             self._teacher(inputs)
         return self.student(inputs, training=training)
 
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """As `keras.Model.fit`; weights without labels come in a dataset."""
+        if y is None and kwargs.get("sample_weight") is not None:
+            raise ValueError(
+                "`sample_weight` would be ignored: Keras drops it where there "
+                "are no labels. Received: sample_weight without y. Pass x as a "
+                "dataset or generator of (x, None, sample_weight)."
+            )
+        return super().fit(x, y, *args, **kwargs)
+
     def train_step(self, *args: Any) -> Any:
         # JAX passes (state, data), the other backends (data,).
         *state, data = args
-        return super().train_step(*state, self._with_teacher_logits(data))
+        fixed = self.non_trainable_variables if state else []
+        own = zip(fixed, state[0][1] if state else [], strict=True)
+        return super().train_step(*state, self._with_teacher_logits(data, own))
 
-    def _with_teacher_logits(self, data: Any) -> tuple:
-        batch, values = _frozen.split(data)
+    def _with_teacher_logits(self, data: Any, own: Iterable) -> tuple:
+        batch, values = _jax.split(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if self.soft_loss_weight == 0:
             return x, Targets(y, None), sample_weight
-        logits = self._teacher(x, values)
+        logits = self._teacher(x, values, shared=own)
         if self.run_eagerly:
             _validation.values(logits, y)
-        return x, Targets(y, logits), _per_position(sample_weight, logits)
+        return x, Targets(y, logits), sample_weight
 
     def compute_loss(
         self,
@@ -203,6 +218,7 @@ class Distiller(PhaseLogs):
         training: bool = True,
     ) -> Tensor:
         _validation.loss_from_logits(self.loss)
+        sample_weight = _per_position(sample_weight, y_pred)
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:
@@ -238,12 +254,13 @@ class Distiller(PhaseLogs):
                 "`teacher` and `student` must have outputs of the same "
                 f"structure. {error}"
             ) from error
-        losses = keras.tree.map_structure(
-            lambda t, s: self.distillation_loss(t, s, sample_weight),
-            teacher_logits,
-            y_pred,
+        losses = map(
+            self.distillation_loss,
+            keras.tree.flatten(teacher_logits),
+            keras.tree.flatten(y_pred),
+            _per_output(sample_weight, y_pred),
         )
-        return sum(keras.tree.flatten(losses))
+        return sum(losses)
 
     def _additional_losses(self) -> Tensor:
         """Regularisers and `add_loss` of the student."""
@@ -291,7 +308,7 @@ class Distiller(PhaseLogs):
             hidden += [self.hard_loss_tracker]
         if not (self.in_training and self.soft_loss_weight):
             hidden += [self.soft_loss_tracker]
-        if not (self.in_training or compiled):
+        if not (self.in_training or (compiled and labelled)):
             hidden += [self._loss_tracker]
         return hidden
 
@@ -306,7 +323,7 @@ class Distiller(PhaseLogs):
         super().make_train_function(force)
 
     def wrap_train_function(self, function: Any) -> Any:
-        return _frozen.feed(function, self._teacher.values)
+        return _jax.feed(function, self._teacher.values)
 
     # Saving: all but the teacher, of which the fingerprint is kept.
 
@@ -353,14 +370,21 @@ class Distiller(PhaseLogs):
             self._expected_fingerprint = stored
 
 
-def _per_position(sample_weight: Any, logits: Any) -> Any:
+def _per_output(sample_weight: Any, outputs: Any) -> list:
+    """The weights of each output: its own, or the same for all."""
+    if keras.tree.is_nested(sample_weight):
+        return keras.tree.flatten(sample_weight)
+    flat = keras.tree.flatten(outputs)
+    return [_per_position(sample_weight, output) for output in flat]
+
+
+def _per_position(sample_weight: Any, output: Any) -> Any:
     """Weights per example, as they broadcast to losses per time step."""
-    if sample_weight is None or keras.tree.is_nested(sample_weight):
-        return sample_weight
-    if keras.tree.is_nested(logits):
+    nested = keras.tree.is_nested(sample_weight) or keras.tree.is_nested(output)
+    if sample_weight is None or nested:
         return sample_weight
     weight = ops.convert_to_tensor(sample_weight)
-    missing = len(logits.shape) - 1 - len(weight.shape)
+    missing = len(output.shape) - 1 - len(weight.shape)
     if len(weight.shape) == 0 or missing <= 0:
         return sample_weight
     return ops.reshape(weight, (*ops.shape(weight), *(1,) * missing))

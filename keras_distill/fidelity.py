@@ -6,7 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _frozen, _logits, _validation, losses, transforms
+from keras_distill import (
+    _frozen,
+    _jax,
+    _logits,
+    _validation,
+    losses,
+    transforms,
+)
 
 Tensor = Any
 
@@ -118,7 +125,7 @@ class _Comparison(keras.Model):
 
     def test_step(self, *args: Any) -> Any:
         *state, data = args
-        batch, values = _frozen.split(data)
+        batch, values = _jax.split(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         teacher_values, student_values = values or (None, None)
         logits = (
@@ -130,7 +137,7 @@ class _Comparison(keras.Model):
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
             super().make_test_function(force)
-            self.test_function = _frozen.feed(
+            self.test_function = _jax.feed(
                 self.test_function,
                 lambda: [
                     self._frozen_teacher.values(),

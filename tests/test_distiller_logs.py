@@ -1,0 +1,281 @@
+"""What a Distiller logs, what it refuses, and Keras's callbacks with it."""
+
+import csv
+import importlib.util
+
+import keras
+import models
+import numpy as np
+import pytest
+
+# Keras's eager checks on torch do not follow NumPy 2's `__array__`.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+TRAINING = {"loss", "hard_loss", "soft_loss"}
+VALIDATION = {"val_loss", "val_accuracy"}
+
+
+def linear_distiller(**kwargs):
+    return models.distiller(models.linear(seed=2), models.linear(), **kwargs)
+
+
+# Labelled data.
+
+
+def test_labelled_fit_logs_the_terms_and_metrics_and_plain_validation():
+    model = linear_distiller(metrics=["accuracy"], run_eagerly=False)
+    x, y = models.data()
+    logs = models.fit(model, x, y, epochs=3, validation_data=(x, y))
+    assert set(logs) == TRAINING | {"accuracy"} | VALIDATION
+    assert {len(values) for values in logs.values()} == {3}
+
+
+def test_validation_logs_equal_those_of_the_plain_student():
+    model = linear_distiller(metrics=["accuracy"])
+    x, y = models.data()
+    logs = models.fit(model, x, y, validation_data=(x, y))
+    plain = model.student
+    plain.compile(loss=models.CROSSENTROPY, metrics=["accuracy"])
+    expected = models.evaluate(plain, x, y)
+    assert models.evaluate(model, x, y) == pytest.approx(expected)
+    for name, value in expected.items():
+        assert logs[f"val_{name}"] == pytest.approx([value])
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_logs_are_means_over_examples_with_a_ragged_last_batch(run_eagerly):
+    model = linear_distiller(learning_rate=0.0, run_eagerly=run_eagerly)
+    x, y = models.data(20)
+    whole = models.step(linear_distiller(learning_rate=0.0), x, y)
+    assert set(whole) == TRAINING
+    logs = models.fit(model, x, y, epochs=2)
+    for name, value in whole.items():
+        assert logs[name] == pytest.approx([value, value], rel=1e-5)
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_fit_evaluate_fit_keeps_the_right_keys(run_eagerly):
+    model = linear_distiller(metrics=["accuracy"], run_eagerly=run_eagerly)
+    x, y = models.data()
+    for _ in range(2):
+        assert set(models.fit(model, x, y)) == TRAINING | {"accuracy"}
+        assert set(models.evaluate(model, x, y)) == {"loss", "accuracy"}
+        assert set(models.step(model, x, y)) == TRAINING | {"accuracy"}
+
+
+def test_weight_zero_of_the_soft_term_hides_its_log():
+    model = linear_distiller(hard=1.0, soft=0.0)
+    assert set(models.step(model, *models.data(8))) == {"loss", "hard_loss"}
+
+
+# Unlabelled data, and labels without a loss.
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_unlabelled_fit_logs_only_loss_and_soft_loss(run_eagerly):
+    model = linear_distiller(loss=None, run_eagerly=run_eagerly)
+    logs = models.fit(model, models.data()[0], epochs=2)
+    assert set(logs) == {"loss", "soft_loss"}
+    assert logs["loss"] == pytest.approx([0.7 * v for v in logs["soft_loss"]])
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_unlabelled_fit_with_labelled_validation(run_eagerly):
+    model = linear_distiller(hard=0.0, run_eagerly=run_eagerly)
+    x, y = models.data()
+    logs = models.fit(model, x, epochs=2, validation_data=(x, y))
+    assert set(logs) == {"loss", "soft_loss", "val_loss"}
+    plain = models.CROSSENTROPY(y, models.logits(model.student, x))
+    assert logs["val_loss"][-1] == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_loss_none_uses_labels_for_metrics_and_logs_no_loss_in_evaluate():
+    model = linear_distiller(hard=0.0, loss=None, metrics=["accuracy"])
+    x, y = models.data()
+    logs = models.fit(model, x, y, validation_data=(x, y))
+    assert set(logs) == {"loss", "soft_loss", "accuracy", "val_accuracy"}
+    assert set(models.evaluate(model, x, y)) == {"accuracy"}
+
+
+def test_labelled_and_unlabelled_fits_take_turns():
+    model = linear_distiller(hard=0.0, metrics=["accuracy"], run_eagerly=False)
+    x, y = models.data()
+    for _ in range(2):
+        assert set(models.fit(model, x, y)) == TRAINING | {"accuracy"}
+        assert set(models.fit(model, x)) == {"loss", "soft_loss"}
+
+
+def test_evaluate_without_labels_logs_no_loss_that_was_not_computed():
+    model = linear_distiller(hard=0.0)
+    assert "loss" not in models.evaluate(model, models.data()[0])
+
+
+REFUSED_LABELS = {
+    "unused": (None, True, "labels would be ignored.*hard_loss_weight=0"),
+    "missing": (models.CROSSENTROPY, False, "no labels for the compiled loss"),
+}
+
+
+@pytest.mark.parametrize(
+    "loss, labelled, message", REFUSED_LABELS.values(), ids=REFUSED_LABELS
+)
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_refused_labels_leave_the_student_as_it_was(
+    loss, labelled, message, run_eagerly
+):
+    model = linear_distiller(loss=loss, run_eagerly=run_eagerly)
+    x, y = models.data()
+    before = models.snapshot(model.student)
+    with pytest.raises(ValueError, match=message):
+        models.fit(model, x, y if labelled else None)
+    models.assert_same(models.snapshot(model.student), before)
+
+
+# Losses and models that end in probabilities, and bad values.
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        keras.losses.SparseCategoricalCrossentropy(),
+        keras.losses.categorical_crossentropy,
+        [keras.losses.CategoricalCrossentropy(from_logits=False)],
+    ],
+)
+def test_a_compiled_loss_of_probabilities_is_refused(loss):
+    model = linear_distiller(loss=loss)
+    with pytest.raises(ValueError, match="from_logits=True"):
+        models.fit(model, *models.data())
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_a_model_that_ends_in_softmax_is_refused(role):
+    pair = {"teacher": models.linear(), "student": models.linear()}
+    pair[role] = models.linear(activation="softmax")
+    with pytest.raises(ValueError, match=rf"kd\.as_logits\({role}\)"):
+        models.distiller(**pair)
+
+
+class Probabilities(models.Subclassed):
+    """Ends in a softmax that no graph shows."""
+
+    def call(self, inputs):
+        return keras.ops.softmax(super().call(inputs))
+
+
+def test_eager_steps_refuse_a_teacher_that_outputs_probabilities():
+    model = models.distiller(Probabilities(), models.linear())
+    with pytest.raises(ValueError, match=r"kd\.as_logits\(teacher\)"):
+        models.step(model, *models.data(8))
+
+
+def test_eager_steps_refuse_teacher_logits_that_are_not_finite():
+    model = models.distiller(nan_teacher(), models.linear())
+    with pytest.raises(ValueError, match="logits are not finite.*24 of 24"):
+        models.step(model, *models.data(8))
+
+
+def test_eager_steps_refuse_labels_out_of_range():
+    x, y = models.data(8)
+    with pytest.raises(ValueError, match="a label of 3 for 3 output units"):
+        models.step(linear_distiller(), x, np.full_like(y, 3))
+
+
+def nan_teacher():
+    teacher = models.linear(seed=2)
+    (kernel,) = models.snapshot(teacher)
+    teacher.set_weights([np.full_like(kernel, np.nan)])
+    return teacher
+
+
+# Callbacks.
+
+
+def test_terminate_on_nan_stops_a_compiled_fit():
+    model = models.distiller(nan_teacher(), models.linear(), run_eagerly=False)
+    callback = keras.callbacks.TerminateOnNaN()
+    logs = models.fit(model, *models.data(), epochs=3, callbacks=[callback])
+    assert np.isnan(logs["loss"]).tolist() == [True]
+
+
+def test_early_stopping_restores_the_best_student():
+    model = linear_distiller(hard=1.0, soft=0.1, run_eagerly=False)
+    x, _ = models.data()
+    # Trained on other labels, the student gets worse at its first answers.
+    answers = models.logits(model.student, x).argmax(axis=-1)
+    y = (answers + 1) % models.CLASSES
+    seen = []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(
+            (float(logs["val_loss"]), models.snapshot(model.student))
+        )
+    )
+    stop = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=2, restore_best_weights=True
+    )
+    models.fit(
+        model,
+        x,
+        y,
+        epochs=9,
+        validation_data=(x, answers),
+        callbacks=[note, stop],
+    )
+    losses = [loss for loss, _ in seen]
+    best = int(np.argmin(losses))
+    assert len(seen) == best + 3 < 9
+    models.assert_same(models.snapshot(model.student), seen[best][1])
+
+
+def test_reduce_lr_on_plateau_and_csv_logger(tmp_path):
+    path = tmp_path / "log.csv"
+    callbacks = [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_loss", factor=0.5, patience=1, min_delta=9.0
+        ),
+        keras.callbacks.CSVLogger(path),
+    ]
+    model = linear_distiller()
+    x, y = models.data()
+    models.fit(
+        model, x, y, epochs=2, validation_data=(x, y), callbacks=callbacks
+    )
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.05)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert len(rows) == 2
+    assert TRAINING | {"epoch", "val_loss"} <= set(rows[0])
+
+
+def test_a_callback_can_read_the_teacher_after_each_batch():
+    model = models.distiller(
+        models.noisy(seed=2), models.noisy(), run_eagerly=False
+    )
+    before, seen = models.snapshot(model.teacher), []
+    read = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(
+            models.snapshot(model.teacher)
+        )
+    )
+    models.fit(model, *models.data(), callbacks=[read])
+    assert len(seen) == 2
+    for snapshot in seen:
+        models.assert_same(snapshot, before)
+
+
+def summary_callbacks(path):
+    """A TensorBoard callback where the package it needs is installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return []
+    return [keras.callbacks.TensorBoard(path, update_freq="batch")]
+
+
+def test_tensorboard_writes_training_and_validation_summaries(tmp_path):
+    callbacks = summary_callbacks(tmp_path)
+    x, y = models.data()
+    models.fit(
+        linear_distiller(), x, y, validation_data=(x, y), callbacks=callbacks
+    )
+    written = {path.parent.name for path in tmp_path.rglob("*tfevents*")}
+    assert written == ({"train", "validation"} if callbacks else set())
