@@ -6,14 +6,17 @@ from typing import Any
 
 import keras
 
+_NOT_THE_TEACHER = ("name", "dtype", "seed")
+
 
 def fingerprint(model: keras.Model) -> str:
     """SHA-256 of a model's weights and of the layers that use them.
 
-    The digest covers the class and the activation of each layer, and the shape,
-    dtype and bytes of each weight, in the model's order. It leaves out what may
-    differ for one and the same teacher: names, `trainable` flags, random seeds,
-    and anything that a later version of Keras may add to a layer's config.
+    The digest covers, in the model's order, the class of each layer, the
+    numbers and strings in its config (units, strides, activation, scale and so
+    on), and the shape, dtype and bytes of each weight. It leaves out what may
+    differ for one and the same teacher: names, seeds, `trainable` and other
+    flags.
 
     Args:
         model: A built Keras model.
@@ -41,9 +44,24 @@ def fingerprint(model: keras.Model) -> str:
 
 
 def _layer(layer: keras.layers.Layer) -> list[Any]:
-    activation = getattr(layer, "activation", None)
-    return [
-        type(layer).__name__,
-        getattr(activation, "__name__", None),
-        getattr(layer, "fingerprint_config", None),
-    ]
+    try:
+        config = layer.get_config()
+    except NotImplementedError:  # A subclassed model without a config.
+        config = {}
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key not in _NOT_THE_TEACHER and _is_plain(value)
+    }
+    return [type(layer).__name__, sorted(settings.items())]
+
+
+def _is_plain(value: Any) -> bool:
+    # Lists of anything but numbers may hold names of layers.
+    if isinstance(value, list | tuple):
+        return all(map(_is_number, value))
+    return isinstance(value, str) or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -209,6 +209,18 @@ class Distiller(PhaseLogs):
             _validation.values(logits, y)
         return x, Targets(y, logits), sample_weight
 
+    def test_step(self, *args: Any) -> Any:
+        _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
+        if labels is None or (self.loss is self._compile_metrics is None):
+            raise ValueError(
+                "There is nothing to evaluate. Received: "
+                f"{'no labels' if labels is None else 'labels'}, loss="
+                f"{self.loss!r}. Evaluation and validation need labels, and a "
+                "loss or metrics in compile(); kd.evaluate_fidelity compares "
+                "a student with its teacher without labels."
+            )
+        return super().test_step(*args)
+
     def compute_loss(
         self,
         x: Any = None,
@@ -218,13 +230,13 @@ class Distiller(PhaseLogs):
         training: bool = True,
     ) -> Tensor:
         _validation.loss_from_logits(self.loss)
-        sample_weight = _per_position(sample_weight, y_pred)
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:
             # No loss, or Keras's symbolic build of an unlabelled run.
             return self._additional_losses()
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        weights = _per_output(sample_weight, y_pred)
+        return super().compute_loss(x, y, y_pred, weights, training)
 
     def _distillation_objective(
         self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any
@@ -234,7 +246,8 @@ class Distiller(PhaseLogs):
         batch_size = _batch_size(x)
         total = self._additional_losses()
         if self.loss is not None and labels is not None:
-            hard = self._compile_loss(labels, y_pred, sample_weight)
+            weights = _per_output(sample_weight, y_pred)
+            hard = self._compile_loss(labels, y_pred, weights)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
                 total = total + self.hard_loss_weight * hard
@@ -254,13 +267,12 @@ class Distiller(PhaseLogs):
                 "`teacher` and `student` must have outputs of the same "
                 f"structure. {error}"
             ) from error
-        losses = map(
-            self.distillation_loss,
-            keras.tree.flatten(teacher_logits),
-            keras.tree.flatten(y_pred),
-            _per_output(sample_weight, y_pred),
-        )
-        return sum(losses)
+        weights = _per_output(sample_weight, y_pred)
+        outputs = [teacher_logits, y_pred]
+        if weights is not None:
+            outputs.append(weights)
+        losses = keras.tree.map_structure(self.distillation_loss, *outputs)
+        return sum(keras.tree.flatten(losses))
 
     def _additional_losses(self) -> Tensor:
         """Regularisers and `add_loss` of the student."""
@@ -308,7 +320,7 @@ class Distiller(PhaseLogs):
             hidden += [self.hard_loss_tracker]
         if not (self.in_training and self.soft_loss_weight):
             hidden += [self.soft_loss_tracker]
-        if not (self.in_training or (compiled and labelled)):
+        if not (self.in_training or compiled):
             hidden += [self._loss_tracker]
         return hidden
 
@@ -370,24 +382,32 @@ class Distiller(PhaseLogs):
             self._expected_fingerprint = stored
 
 
-def _per_output(sample_weight: Any, outputs: Any) -> list:
-    """The weights of each output: its own, or the same for all."""
-    if keras.tree.is_nested(sample_weight):
-        return keras.tree.flatten(sample_weight)
+def _per_output(sample_weight: Any, outputs: Any) -> Any:
+    """Weights in the structure of the outputs: of each, or the same for all."""
+    if sample_weight is None:
+        return None
     flat = keras.tree.flatten(outputs)
-    return [_per_position(sample_weight, output) for output in flat]
+    weights = [sample_weight] * len(flat)
+    if keras.tree.is_nested(sample_weight):
+        weights = keras.tree.flatten(sample_weight)
+    pairs = zip(weights, flat, strict=True)
+    return keras.tree.pack_sequence_as(
+        outputs, [_per_position(weight, output) for weight, output in pairs]
+    )
 
 
-def _per_position(sample_weight: Any, output: Any) -> Any:
-    """Weights per example, as they broadcast to losses per time step."""
-    nested = keras.tree.is_nested(sample_weight) or keras.tree.is_nested(output)
-    if sample_weight is None or nested:
-        return sample_weight
-    weight = ops.convert_to_tensor(sample_weight)
-    missing = len(output.shape) - 1 - len(weight.shape)
-    if len(weight.shape) == 0 or missing <= 0:
-        return sample_weight
-    return ops.reshape(weight, (*ops.shape(weight), *(1,) * missing))
+def _per_position(sample_weight: Any, output: Any) -> Tensor:
+    """A copy of the weights, one for each loss of a `(..., classes)` output.
+
+    A copy, because Keras's losses on torch multiply masks into the weights that
+    they are given.
+    """
+    weight, shape = ops.convert_to_tensor(sample_weight), ops.shape(output)[:-1]
+    missing = len(shape) - len(weight.shape)
+    if missing < 0:
+        return ops.copy(weight)
+    weight = ops.reshape(weight, (*ops.shape(weight), *(1,) * missing))
+    return weight * ops.ones(shape, dtype=weight.dtype)
 
 
 def _batch_size(x: Any) -> Any:

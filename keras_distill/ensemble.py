@@ -105,10 +105,6 @@ class Ensemble(keras.Model):
     def non_trainable_weights(self) -> list:
         return self.weights
 
-    @property
-    def fingerprint_config(self) -> list:
-        return [self.combine, list(self.member_weights)]
-
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         return {

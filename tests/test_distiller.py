@@ -9,10 +9,6 @@ from keras import layers
 
 import keras_distill as kd
 
-# Keras's eager checks on torch do not follow NumPy 2's `__array__`.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
 ONE_HOT = np.eye(models.CLASSES)
 
 

@@ -8,10 +8,6 @@ import reference
 
 import keras_distill as kd
 
-# Keras's eager checks on torch do not follow NumPy 2's `__array__`.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
 BACKEND = keras.backend.backend()
 EXAMPLES = 20
 

@@ -8,10 +8,6 @@ import models
 import numpy as np
 import pytest
 
-# Keras's eager checks on torch do not follow NumPy 2's `__array__`.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
 TRAINING = {"loss", "hard_loss", "soft_loss"}
 VALIDATION = {"val_loss", "val_accuracy"}
 
@@ -106,9 +102,16 @@ def test_labelled_and_unlabelled_fits_take_turns():
         assert set(models.fit(model, x)) == {"loss", "soft_loss"}
 
 
-def test_evaluate_without_labels_logs_no_loss_that_was_not_computed():
+def test_evaluate_without_labels_is_refused():
     model = linear_distiller(hard=0.0)
-    assert "loss" not in models.evaluate(model, models.data()[0])
+    with pytest.raises(ValueError, match="no labels.*evaluate_fidelity"):
+        models.evaluate(model, models.data()[0])
+
+
+def test_evaluate_without_loss_and_metrics_is_refused():
+    model = linear_distiller(loss=None, hard=0.0)
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        models.evaluate(model, *models.data())
 
 
 REFUSED_LABELS = {

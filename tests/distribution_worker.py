@@ -1,0 +1,114 @@
+"""Prints, as JSON, what runs on one and on two devices log and learn."""
+
+import json
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+
+import keras
+import numpy as np
+
+import keras_distill as kd
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(21, 8)).astype("float32")
+Y = RANDOM.integers(3, size=21)
+MEAN, VARIANCE = RANDOM.normal(size=16), RANDOM.uniform(1, 2, size=16)
+
+
+def make_teacher():
+    keras.utils.set_random_seed(1)
+    layers = [
+        keras.Input((8,)),
+        keras.layers.Dense(16, "relu"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dense(3),
+    ]
+    teacher = keras.Sequential(layers)
+    teacher.layers[1].moving_mean.assign(MEAN)
+    teacher.layers[1].moving_variance.assign(VARIANCE)
+    return teacher
+
+
+# No BatchNorm here: TensorFlow replicas normalise by their own share of a
+# batch, so a plain Keras model would differ too.
+def make_distiller(teacher):
+    keras.utils.set_random_seed(2)
+    regulariser = keras.regularizers.L2(0.1)
+    layers = [
+        keras.Input((8,)),
+        keras.layers.Dense(4, "relu", kernel_regularizer=regulariser),
+        keras.layers.Dense(3),
+    ]
+    student = keras.Sequential(layers)
+    loss = kd.losses.WTTM(temperature=3.0)
+    distiller = kd.Distiller(teacher, student, loss, hard_loss_weight=0.5)
+    distiller.compile(
+        optimizer=keras.optimizers.Adam(0.01),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return distiller
+
+
+def run(distiller, examples):
+    history = distiller.fit(
+        X[:examples],
+        Y[:examples],
+        validation_data=(X[:20], Y[:20]),
+        batch_size=8,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+    )
+    weights = [w.ravel().tolist() for w in distiller.student.get_weights()]
+    return {"logs": history.history, "weights": sum(weights, [])}
+
+
+def configure_tensorflow():
+    import tensorflow as tf
+
+    [cpu] = tf.config.list_physical_devices("CPU")
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, two)
+
+
+def two_devices():
+    """A context of data parallel training."""
+    if keras.backend.backend() == "jax":
+        distribution = keras.distribution.DataParallel()
+        assert distribution.device_mesh.shape == (2,)
+        return distribution.scope()
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
+    assert strategy.num_replicas_in_sync == 2
+    return strategy.scope()
+
+
+def on_two_devices(teacher_inside, examples):
+    teacher = None if teacher_inside else make_teacher()
+    with two_devices():
+        return run(make_distiller(teacher or make_teacher()), examples)
+
+
+def main():
+    if keras.backend.backend() == "tensorflow":
+        configure_tensorflow()
+    # In batches of 8, the last batch of 20 falls into equal halves, that of 21
+    # does not, which JAX refuses in Keras itself.
+    results = {
+        "one": run(make_distiller(make_teacher()), 20),
+        "inside": on_two_devices(True, 20),
+        "outside": on_two_devices(False, 20),
+    }
+    if keras.backend.backend() == "tensorflow":
+        results["uneven one"] = run(make_distiller(make_teacher()), 21)
+        results["uneven two"] = on_two_devices(True, 21)
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Two devices log and learn what one does.
+
+There is no data parallel training on torch in Keras, so no test of it here.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+BACKEND = keras.backend.backend()
+LOGS = {"loss", "hard_loss", "soft_loss", "accuracy"}
+WORKER = Path(__file__).with_name("distribution_worker.py")
+
+
+@pytest.fixture(scope="module")
+def results():
+    # In a new process, because devices are configured before their first use.
+    command = [sys.executable, str(WORKER)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+if BACKEND in ("jax", "tensorflow"):
+
+    @pytest.mark.parametrize("teacher", ["inside", "outside"])
+    def test_two_devices_log_what_one_does(results, teacher):
+        one, two = results["one"], results[teacher]
+        assert one["logs"].keys() == LOGS | {"val_loss", "val_accuracy"}
+        assert two["logs"].keys() == one["logs"].keys()
+        for name, values in one["logs"].items():
+            assert_close(two["logs"][name], values)
+
+    @pytest.mark.parametrize("teacher", ["inside", "outside"])
+    def test_two_devices_learn_what_one_does(results, teacher):
+        one, two = results["one"], results[teacher]
+        assert_close(two["weights"], one["weights"])
+
+
+if BACKEND == "tensorflow":
+    # Keras's gradient is then the mean of the two replicas' means, so that one
+    # device learns something else: the logs must agree in epoch 1 only.
+    def test_uneven_replicas_log_the_mean_over_examples(results):
+        one, two = results["uneven one"], results["uneven two"]
+        for name in LOGS:
+            assert_close(two["logs"][name][0], one["logs"][name][0])

@@ -1,0 +1,86 @@
+"""The fingerprint tells one trained teacher from another, and only that."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_distill as kd
+from keras_distill._fingerprint import fingerprint
+
+
+def counted(activation="relu", **kwargs):
+    """A model whose weights are 0, 1/8, 2/8 and so on."""
+    layers = [
+        keras.layers.Dense(2, activation, **kwargs),
+        keras.layers.Dense(3),
+    ]
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    weights, start = [], 0
+    for weight in model.get_weights():
+        numbers = np.arange(start, start + weight.size) / 8
+        weights.append(numbers.reshape(weight.shape))
+        start += weight.size
+    model.set_weights(weights)
+    return model
+
+
+# Files that exist hold such digests, so these values must not change.
+GOLDEN = {
+    "float32": (
+        "c61da6e7a629991f2e6c0d225816d2a5b19dcd844ab6ff7c4b97b6218511cde6"
+    ),
+    "bfloat16": (
+        "9e96b3945cb0a33e932bb80391f6dd728f128e91e2a887d913245f41237dafbb"
+    ),
+    "ensemble": (
+        "e4772f4bec4a4c5de90fca421c521bfe5b74944383c3dd141defe3654b4e3feb"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_fingerprint_is_the_same_on_every_backend_and_for_ever(kind):
+    if kind == "ensemble":
+        model = kd.Ensemble([counted(), counted()])
+    else:
+        model = counted(dtype=kind)
+    assert fingerprint(model) == GOLDEN[kind]
+
+
+def test_fingerprint_leaves_out_names_and_trainable_flags():
+    model = counted(name="another_name")
+    model.trainable = False
+    assert fingerprint(model) == fingerprint(counted())
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_fingerprint_depends_on_every_weight(index):
+    model = counted()
+    weights = model.get_weights()
+    weights[index].flat[-1] += 1e-6
+    model.set_weights(weights)
+    assert fingerprint(model) != fingerprint(counted())
+
+
+def test_fingerprint_depends_on_what_uses_the_weights():
+    a, b = counted(), counted("tanh")
+    models = [
+        a,
+        b,
+        kd.Ensemble([a, b]),
+        kd.Ensemble([b, a]),
+        kd.Ensemble([a, b], "geometric"),
+        kd.Ensemble([a, b], weights=[1, 2]),
+        kd.Ensemble([a, b], weights=[1, 3]),
+    ]
+    assert len({fingerprint(model) for model in models}) == len(models)
+
+
+@pytest.mark.parametrize("scale", [1 / 127, 1 / 255])
+def test_fingerprint_depends_on_settings_that_are_no_weights(scale):
+    def scaled(scale):
+        layers = [keras.Input((2,)), keras.layers.Rescaling(scale)]
+        return keras.Sequential([*layers, *counted().layers])
+
+    same = fingerprint(scaled(scale)) == fingerprint(scaled(1 / 255))
+    assert same is (scale == 1 / 255)
