@@ -23,6 +23,7 @@ def activation_of(operation: Any) -> str | None:
     kind = type(operation).__name__.lower()
     activation = getattr(operation, "activation", None)
     name = getattr(activation, "__name__", None) or kind
+    name = {"softmax_v2": "softmax"}.get(name, name)  # tf.nn.softmax
     return name if name in ("softmax", "sigmoid") else None
 
 
@@ -36,9 +37,13 @@ def output_activations(model: keras.Model) -> set[str]:
     if isinstance(model, keras.Sequential) and not model.built:
         found.add(_last_activation(model.layers))
     else:
-        for tensor in getattr(model, "outputs", None) or []:
+        for tensor in _outputs(model):
             found |= _activations_before(tensor)
     return {name for name in found if name}
+
+
+def _outputs(model: keras.Model) -> list:
+    return getattr(model, "outputs", None) or []
 
 
 def _last_activation(layers: list) -> str | None:
@@ -53,7 +58,9 @@ def _last_activation(layers: list) -> str | None:
 def _activations_before(tensor: Any) -> set[str]:
     operation, node, index = source(tensor)
     if isinstance(operation, keras.Model):
-        return output_activations(operation)
+        if not operation.outputs:
+            return set()
+        return _activations_before(operation.outputs[index])
     activation = activation_of(operation)
     if activation:
         return {activation}
@@ -77,7 +84,7 @@ def _passes_through(operation: Any) -> bool:
 
 
 def require_logits(name: str, model: keras.Model) -> None:
-    """Refuses a model that is known to end in probabilities."""
+    """Refuses a model that is known to end in probabilities, or in one unit."""
     found = output_activations(model)
     if "softmax" in found:
         raise ValueError(
@@ -91,4 +98,10 @@ def require_logits(name: str, model: keras.Model) -> None:
             f"but its last activation is a sigmoid. Received: {name}="
             f"{model.name!r}. Multi-label and binary heads are not supported; "
             "give the model a linear layer with one unit per class."
+        )
+    if any(tensor.shape[-1] == 1 for tensor in _outputs(model)):
+        raise ValueError(
+            f"`{name}` must have one output unit per class. Received: {name}="
+            f"{model.name!r} with a single unit, whose softmax is always 1. "
+            "Give a binary classifier two units."
         )

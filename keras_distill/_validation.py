@@ -71,6 +71,15 @@ def at_least_zero(name: str, value: Any, fix: str) -> float:
     return number
 
 
+def not_scalar(logits: Any) -> None:
+    """Refuses logits without a class axis."""
+    if len(logits.shape) == 0:
+        raise ValueError(
+            "`logits` must have the shape (..., classes). Received: "
+            "logits.shape=(). Pass at least the logits of one example."
+        )
+
+
 def same_shape(teacher_logits: Any, student_logits: Any) -> None:
     """Refuses logits of different rank or of different static shape."""
     teacher, student = teacher_logits.shape, student_logits.shape
@@ -98,6 +107,16 @@ def is_model(name: str, value: Any) -> None:
         raise TypeError(
             f"`{name}` must be a keras.Model. Received: {name}={value!r} of "
             f"type {type(value).__name__}. {hint}"
+        )
+
+
+def one_output(name: str, model: keras.Model) -> None:
+    """Refuses a model that is known to have several outputs."""
+    count = len(getattr(model, "outputs", None) or [None])
+    if count > 1:
+        raise ValueError(
+            f"`{name}` must have one output. Received: {count} outputs. Make "
+            "one model per output first."
         )
 
 
@@ -157,15 +176,16 @@ def distillation_loss(loss: Any) -> None:
     if not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`distillation_loss` must be a keras.losses.Loss instance. "
-            f"Received: distillation_loss={loss!r} of type "
-            f"{type(loss).__name__}. Pass one of kd.losses, for example "
+            f"Received: distillation_loss={loss!r}. Pass one of kd.losses, "
+            "for example "
             "kd.losses.SoftTargets(temperature=4.0)."
         )
     if isinstance(loss, _PROBABILITY_LOSSES):
         raise ValueError(
             "`distillation_loss` is called with logits, and this loss compares "
-            f"probabilities. Received: distillation_loss={loss!r}. Pass "
-            "kd.losses.SoftTargets(temperature) instead."
+            "probabilities. Received: distillation_loss="
+            f"{type(loss).__name__}(). Pass kd.losses.SoftTargets(temperature) "
+            "instead."
         )
     if loss.reduction in (None, "none"):
         raise ValueError(
@@ -227,15 +247,16 @@ def values(teacher_logits: Any, labels: Any) -> None:
                 "Received: non-negative outputs that sum to 1 in each example. "
                 "Pass kd.as_logits(teacher)."
             )
-        _labels_in_range(labels, logits)
+        labels_in_range(labels, logits.shape)
 
 
-def _labels_in_range(labels: Any, logits: Any) -> None:
-    if labels is None or keras.tree.is_nested(labels):
+def labels_in_range(labels: Any, shape: Any) -> None:
+    """Refuses class numbers that a known output shape has no unit for."""
+    known = isinstance(shape, tuple) and shape[-1] is not None
+    if labels is None or keras.tree.is_nested(labels) or not known:
         return
-    labels = keras.ops.convert_to_numpy(labels)
-    classes = logits.shape[-1]
-    one_hot = labels.shape == logits.shape and classes > 1
+    labels, classes = keras.ops.convert_to_numpy(labels), shape[-1]
+    one_hot = labels.shape[1:] == shape[1:] and classes > 1
     if one_hot or labels.size == 0:
         return
     # Negative labels stand for padding in losses with `ignore_class`.
@@ -244,4 +265,17 @@ def _labels_in_range(labels: Any, logits: Any) -> None:
             "Labels must be class numbers below the number of classes. "
             f"Received: a label of {labels.max()} for {classes} output units. "
             "Check the label encoding, or give both models more units."
+        )
+
+
+def not_empty(name: str, data: Any) -> None:
+    """Refuses missing data, and arrays without rows."""
+    leaves = keras.tree.flatten(data)
+    first = leaves[0] if leaves else None
+    rows = getattr(first, "shape", None)
+    if first is None or (rows and rows[0] == 0):
+        raise ValueError(
+            f"`{name}` must hold at least one batch. Received: {name}="
+            f"{'None' if first is None else 'arrays without rows'}. Pass "
+            "arrays, or a dataset that yields batches."
         )

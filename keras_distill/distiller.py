@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import _frozen, _jax, _logits, _validation
+from keras_distill import _frozen, _jax, _logits, _validation, _weights
 from keras_distill._logs import PhaseLogs
 from keras_distill._registration import register
 
@@ -184,6 +184,7 @@ class Distiller(PhaseLogs):
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; weights without labels come in a dataset."""
+        _validation.not_empty("x", x)
         if y is None and kwargs.get("sample_weight") is not None:
             raise ValueError(
                 "`sample_weight` would be ignored: Keras drops it where there "
@@ -235,7 +236,7 @@ class Distiller(PhaseLogs):
         if self.loss is None or y is None:
             # No loss, or Keras's symbolic build of an unlabelled run.
             return self._additional_losses()
-        weights = _per_output(sample_weight, y_pred)
+        weights = _weights.per_output(sample_weight, y_pred)
         return super().compute_loss(x, y, y_pred, weights, training)
 
     def _distillation_objective(
@@ -246,7 +247,7 @@ class Distiller(PhaseLogs):
         batch_size = _batch_size(x)
         total = self._additional_losses()
         if self.loss is not None and labels is not None:
-            weights = _per_output(sample_weight, y_pred)
+            weights = _weights.per_output(sample_weight, y_pred)
             hard = self._compile_loss(labels, y_pred, weights)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
@@ -267,7 +268,7 @@ class Distiller(PhaseLogs):
                 "`teacher` and `student` must have outputs of the same "
                 f"structure. {error}"
             ) from error
-        weights = _per_output(sample_weight, y_pred)
+        weights = _weights.per_output(sample_weight, y_pred)
         outputs = [teacher_logits, y_pred]
         if weights is not None:
             outputs.append(weights)
@@ -380,34 +381,6 @@ class Distiller(PhaseLogs):
             self._check_fingerprint(self._teacher, stored)
         else:
             self._expected_fingerprint = stored
-
-
-def _per_output(sample_weight: Any, outputs: Any) -> Any:
-    """Weights in the structure of the outputs: of each, or the same for all."""
-    if sample_weight is None:
-        return None
-    flat = keras.tree.flatten(outputs)
-    weights = [sample_weight] * len(flat)
-    if keras.tree.is_nested(sample_weight):
-        weights = keras.tree.flatten(sample_weight)
-    pairs = zip(weights, flat, strict=True)
-    return keras.tree.pack_sequence_as(
-        outputs, [_per_position(weight, output) for weight, output in pairs]
-    )
-
-
-def _per_position(sample_weight: Any, output: Any) -> Tensor:
-    """A copy of the weights, one for each loss of a `(..., classes)` output.
-
-    A copy, because Keras's losses on torch multiply masks into the weights that
-    they are given.
-    """
-    weight, shape = ops.convert_to_tensor(sample_weight), ops.shape(output)[:-1]
-    missing = len(shape) - len(weight.shape)
-    if missing < 0:
-        return ops.copy(weight)
-    weight = ops.reshape(weight, (*ops.shape(weight), *(1,) * missing))
-    return weight * ops.ones(shape, dtype=weight.dtype)
 
 
 def _batch_size(x: Any) -> Any:

@@ -1,6 +1,7 @@
 """Teachers made of other models: ensembles, and models turned to logits."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -133,6 +134,7 @@ def _check_members(members: Any) -> None:
     named = [(f"members[{i}]", member) for i, member in enumerate(members)]
     for name, member in named:
         _validation.is_model(name, member)
+        _validation.one_output(name, member)
         _logits.require_logits(name, member)
     _validation.same_outputs(named)
 
@@ -140,6 +142,11 @@ def _check_members(members: Any) -> None:
 def _normalised(weights: Any, count: int) -> tuple[float, ...]:
     if weights is None:
         return (1.0 / count,) * count
+    if not isinstance(weights, Iterable):
+        raise TypeError(
+            "`weights` must hold one number per member. Received: "
+            f"weights={weights!r}."
+        )
     weights = list(weights)
     if len(weights) != count:
         raise ValueError(
@@ -151,12 +158,14 @@ def _normalised(weights: Any, count: int) -> tuple[float, ...]:
         _validation.finite_number(f"weights[{i}]", weight, fix)
         for i, weight in enumerate(weights)
     ]
-    if min(numbers) <= 0:
+    largest = max(numbers)
+    if min(numbers) <= 0 or min(numbers) / largest == 0:
         raise ValueError(
             "`weights` must be greater than 0. Received: "
             f"weights={weights!r}. {fix}"
         )
-    return tuple(number / math.fsum(numbers) for number in numbers)
+    scaled = [number / largest for number in numbers]
+    return tuple(number / math.fsum(scaled) for number in scaled)
 
 
 @register
@@ -249,6 +258,8 @@ def as_logits(model: keras.Model) -> keras.Model:
             "`model` must be built, so that the result can share its weights. "
             f"Received: unbuilt model {model.name!r}. Call it on a batch first."
         )
+    if isinstance(model, LogProbabilities | Ensemble):
+        return model
     if not getattr(model, "outputs", None):
         return LogProbabilities(model)
     if len(model.outputs) > 1:
@@ -268,12 +279,18 @@ def as_logits(model: keras.Model) -> keras.Model:
 
 def _before_softmax(tensor: Tensor) -> Tensor | None:
     """The symbolic logits of a tensor, or None if they cannot be had."""
-    operation, node, _ = _logits.source(tensor)
+    operation, node, index = _logits.source(tensor)
     if isinstance(operation, keras.Model):
+        if len(operation.outputs) > 1:
+            operation = keras.Model(operation.input, operation.outputs[index])
         cut = as_logits(operation)
         args, kwargs = node.arguments.args, node.arguments.kwargs
         return cut(*args, **kwargs)
     if _logits.activation_of(operation) is None:
+        return None
+    if len(node.input_tensors) > 1 or getattr(
+        operation, "quantization_mode", None
+    ):
         return None
     if not getattr(operation, "weights", []):
         return node.input_tensors[0]

@@ -11,6 +11,7 @@ from keras_distill import (
     _jax,
     _logits,
     _validation,
+    _weights,
     losses,
     transforms,
 )
@@ -73,6 +74,7 @@ def evaluate_fidelity(
     models = [("teacher", teacher), ("student", student)]
     for name, model in models:
         _validation.is_model(name, model)
+        _validation.one_output(name, model)
         _logits.require_logits(name, model)
     _validation.same_outputs(models)
     comparison = _Comparison(teacher, student)
@@ -80,23 +82,21 @@ def evaluate_fidelity(
     x, y, sample_weight = dataset, None, None
     if isinstance(dataset, tuple):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset)
-        if len(keras.tree.flatten(x)[0]) == 0:
-            raise _empty()
+    # Keras on TensorFlow makes up a batch of zeros for empty arrays.
+    _validation.not_empty("dataset", x)
+    _validation.labels_in_range(y, _validation.output_shapes(teacher))
     with warnings.catch_warnings():
         # Keras says so at the end of every generator.
         warnings.filterwarnings("ignore", "Your input ran out of data")
         comparison.evaluate(x, y, batch_size, verbose, sample_weight)
     results = comparison.get_metrics_result()
-    if not results:
-        raise _empty()
+    if not results or not float(comparison.weight_seen):
+        raise ValueError(
+            "`dataset` must hold at least one batch of positive weight. "
+            "Received: no batch. A generator can be read only once; pass a new "
+            "one."
+        )
     return {name: float(value) for name, value in results.items()}
-
-
-def _empty() -> ValueError:
-    return ValueError(
-        "`dataset` must hold at least one batch. Received: an empty dataset. "
-        "A generator can be read only once; pass a new one."
-    )
 
 
 class _Comparison(keras.Model):
@@ -118,10 +118,15 @@ class _Comparison(keras.Model):
             self._means[f"{name}_nll"] = keras.metrics.Mean()
             self._means[f"{name}_ece"] = CalibrationError()
         self._names: tuple[str, ...] = ()
-        self.built = True
+        self.supports_masking = True
+        self.built = teacher.built and student.built
 
-    def call(self, logits: Any) -> Any:
-        return logits
+    def call(self, inputs: Any) -> Any:
+        # Keras's symbolic build, with the raw inputs, meets unbuilt models.
+        for frozen in (self._frozen_teacher, self._frozen_student):
+            if not frozen.model.built:
+                frozen(inputs)
+        return inputs
 
     def test_step(self, *args: Any) -> Any:
         *state, data = args
@@ -132,7 +137,12 @@ class _Comparison(keras.Model):
             self._frozen_teacher(x, teacher_values),
             self._frozen_student(x, student_values),
         )
-        return super().test_step(*state, (logits, y, sample_weight))
+        weight = _weight(logits, sample_weight)
+        return super().test_step(*state, (logits, y, weight))
+
+    @property
+    def weight_seen(self) -> Any:
+        return self._means["agreement_at_1"].count
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
@@ -151,7 +161,6 @@ class _Comparison(keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict:
-        weight = _weights(y_pred[1], sample_weight)
         teacher, student = map(transforms.at_least_float32, y_pred)
         _validation.same_shape(teacher, student)
         updates = _relative(teacher, student)
@@ -160,26 +169,24 @@ class _Comparison(keras.Model):
             updates |= _absolute("student", student, y)
         self._names = tuple(updates)
         for name, values in updates.items():
-            self._means[name].update_state(values, sample_weight=weight)
+            self._means[name].update_state(values, sample_weight=sample_weight)
         return self.get_metrics_result()
 
     def get_metrics_result(self) -> dict:
         return {name: self._means[name].result() for name in self._names}
 
 
-def _weights(logits: Tensor, sample_weight: Any) -> Tensor | None:
+class _Weight(keras.losses.Loss):
+    """What a Keras loss multiplies each position by: weights and masks."""
+
+    def call(self, teacher: Tensor, student: Tensor) -> Tensor:
+        return ops.ones(ops.shape(student)[:-1])
+
+
+def _weight(logits: tuple, sample_weight: Any) -> Tensor:
     """Sample weights and the mask of the student, shape `logits.shape[:-1]`."""
-    shape = ops.shape(logits)[:-1]
-    mask = getattr(logits, "_keras_mask", None)
-    if sample_weight is None and mask is None:
-        return None
-    weight = ops.ones(shape)
-    if sample_weight is not None:
-        sample_weight = ops.cast(sample_weight, "float32")
-        missing = len(shape) - len(sample_weight.shape)
-        padded = (*ops.shape(sample_weight), *(1,) * missing)
-        weight = weight * ops.reshape(sample_weight, padded)
-    return weight if mask is None else weight * ops.cast(mask, "float32")
+    sample_weight = _weights.per_output(sample_weight, logits[1])
+    return _Weight(reduction=None, name="weight")(*logits, sample_weight)
 
 
 def _relative(teacher: Tensor, student: Tensor) -> dict[str, Any]:
@@ -193,8 +200,9 @@ def _relative(teacher: Tensor, student: Tensor) -> dict[str, Any]:
 
 def _in_top_k(labels: Tensor, logits: Tensor, k: int) -> Tensor:
     chosen = ops.take_along_axis(logits, labels[..., None], axis=-1)
-    higher = ops.cast(logits > chosen, "int32")
-    return ops.sum(higher, axis=-1) < k
+    # Not `logits > chosen`, which a NaN would pass.
+    not_higher = ops.cast(logits <= chosen, "int32")
+    return ops.shape(logits)[-1] - ops.sum(not_higher, axis=-1) < k
 
 
 def _absolute(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     (1, 2)
     """
     temperature = _validation.temperature(temperature)
-    return ops.log_softmax(at_least_float32(logits) / temperature, axis=-1)
+    return ops.log_softmax(_with_classes(logits) / temperature, axis=-1)
 
 
 def power_transform(logits: Tensor, temperature: float) -> Tensor:
@@ -100,7 +100,7 @@ def power_sum(logits: Tensor, temperature: float) -> Tensor:
     2.0
     """
     gamma = 1.0 / _validation.temperature(temperature)
-    return ops.exp(_log_power_sum(at_least_float32(logits), gamma))
+    return ops.exp(_log_power_sum(_with_classes(logits), gamma))
 
 
 def renyi_entropy(logits: Tensor, order: float) -> Tensor:
@@ -130,10 +130,16 @@ def renyi_entropy(logits: Tensor, order: float) -> Tensor:
     order = _validation.at_least_zero(
         "order", order, "Pass 1 for the Shannon entropy, 0.5 for T = 2."
     )
-    logits = at_least_float32(logits)
+    logits = _with_classes(logits)
     if abs(1.0 - order) < 0.1:
         return _renyi_entropy_near_shannon(logits, order)
     return _log_power_sum(logits, order) / (1.0 - order)
+
+
+def _with_classes(logits: Tensor) -> Tensor:
+    logits = at_least_float32(logits)
+    _validation.not_scalar(logits)
+    return logits
 
 
 def _log_power_sum(logits: Tensor, gamma: float) -> Tensor:
