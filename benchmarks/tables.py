@@ -34,6 +34,44 @@ def where(environment: dict) -> str:
     )
 
 
+def quickstart() -> str:
+    result = load("quickstart")
+    teacher = result["teacher"]
+    rows = [
+        [
+            "teacher, trained on 1,200 images",
+            f"{teacher['accuracy']:.1%}",
+            "",
+            f"{teacher['parameters']:,}",
+            f"{teacher['bytes'] / 1000:.0f} kB",
+        ]
+    ]
+    for name, arm in result["arms"].items():
+        rows.append(
+            [
+                f"student, 100 images, {name}",
+                percent(arm["accuracy"]),
+                percent(arm["agreement"]),
+                f"{arm['parameters']:,}",
+                f"{arm['bytes'] / 1000:.0f} kB",
+            ]
+        )
+    header = ["digits", "test accuracy", "agrees with teacher", "parameters"]
+    table = markdown([*header, "file"], rows)
+    seeds = len(next(iter(result["arms"].values()))["seeds"])
+    note = (
+        f"Mean and standard deviation over {seeds} seeds on "
+        f"{result['test_images']} test images; settings chosen on held-out "
+        "training images; by `examples/quickstart.py` on "
+    )
+    environment = {**result["hardware"], "versions": result["versions"]}
+    return f"{table}\n\n{note}{where(environment)}"
+
+
+def percent(summary: dict) -> str:
+    return f"{summary['mean']:.1%} (sd {100 * summary['sd']:.1f})"
+
+
 def defects() -> str:
     result = load("compare_keras_distillation")
     rows = [[row["what"], row["keras"], row["ours"]] for row in result["rows"]]
@@ -69,7 +107,11 @@ def step_time() -> str:
     return "\n\n".join([markdown(header, rows), *dict.fromkeys(notes)])
 
 
-TABLES = {"defects": defects, "step time": step_time}
+TABLES = {
+    "quickstart": quickstart,
+    "defects": defects,
+    "step time": step_time,
+}
 
 
 def rewritten(text: str) -> str:
