@@ -84,6 +84,7 @@ def step_time() -> str:
     for backend, result in load("step_time").items():
         notes.append(where(result["environment"]))
         for name, pair in result["pairs"].items():
+            by_hand = pair.get("ours / hand_written")
             rows.append(
                 [
                     backend,
@@ -91,7 +92,7 @@ def step_time() -> str:
                     f"{pair['step_ms']['ours']:.1f} ms",
                     f"{pair['ours / (student + teacher)']:.2f}",
                     f"{pair['ours / keras']:.2f}",
-                    f"{pair.get('ours / hand_written', '')}",
+                    f"{by_hand:.2f}" if by_hand else "",
                     f"{pair['first step, ours / keras']:.2f}",
                 ]
             )

@@ -9,14 +9,15 @@ scikit-learn, which brings the 1,797 images, and matplotlib.
 
 The setting, in which distillation is of use: a wide network with dropout was
 trained on 1,200 labelled images. Of these only 100, ten of each digit, are
-left to train a network of a hundredth of its size: the transfer set. The
+left to train a network of an eightieth of its size: the transfer set. The
 student is trained three ways, from the same initial weights, on the same 100
 images, for the same number of steps: on the labels only, on the labels and the
 teacher's soft targets (Hinton et al. 2015), and by WTTM (Zheng and Yang 2024).
 Accuracy is that after the last step on the 597 images that nobody trained on;
 mean and standard deviation are over 5 seeds (initial weights and subset).
 
-Expected on JAX (other backends: within a standard deviation):
+Expected on JAX; TensorFlow gives 88.7, 92.9 and 92.9 %, torch 88.8, 93.5 and
+93.3 %, since the backends draw other initial weights and another teacher:
 
                   test accuracy   like the teacher  parameters     file
 teacher            97.8%                               190,410  2317 kB
@@ -321,7 +322,8 @@ print(f"{student.name}: accuracy {np.mean(digits == test['y']):.3f}")
 
 def check_without_library(path, test):
     """Loads and runs the student where keras_distill cannot be imported."""
-    print(f"\nloading {path} in a fresh process without keras_distill")
+    where = "in a fresh process without keras_distill"
+    print(f"\nloading {path} {where}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder, "test.npz")
         np.savez(data, x=test[0], y=test[1])
@@ -396,7 +398,8 @@ def plot_examples(figure, logits, test):
         image.set(xticks=[], yticks=[])
         image.set_title(f"label: {y[i]}", fontsize=12)
         plot_probabilities(bars, logits[i])
-    rows[0, 1].legend(frameon=False, loc="best", fontsize=11)
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.95), "ncols": 2}
+    rows[0, 1].legend(**above, frameon=False, handlelength=1, columnspacing=1)
     rows[-1, 1].set_xlabel("digit")
 
 
