@@ -58,9 +58,8 @@ def _last_activation(layers: list) -> str | None:
 def _activations_before(tensor: Any) -> set[str]:
     operation, node, index = source(tensor)
     if isinstance(operation, keras.Model):
-        if not operation.outputs:
-            return set()
-        return _activations_before(operation.outputs[index])
+        outputs = _outputs(operation)
+        return _activations_before(outputs[index]) if outputs else set()
     activation = activation_of(operation)
     if activation:
         return {activation}
