@@ -45,6 +45,17 @@ def test_results_hold_every_arm_and_where_they_were_measured(run):
     assert result["versions"]["keras"] == keras.__version__
 
 
+def test_settings_are_the_best_on_held_out_training_images(run):
+    result = json.loads((run[0] / "quickstart.json").read_text())
+    results = SCRIPT.parent.parent / "benchmarks" / "results"
+    tuning = json.loads((results / "quickstart_tuning.json").read_text())
+    for name, arm in result["arms"].items():
+        tried = [entry for entry in tuning if entry["name"] == name]
+        best = max(tried, key=lambda entry: np.mean(entry.pop("held_out")))
+        assert arm["settings"] == best
+        assert len(tried) == 8
+
+
 def test_picture_and_student_are_written(run):
     png = (run[0] / "quickstart.png").read_bytes()
     assert png.startswith(b"\x89PNG") and len(png) > 20_000
