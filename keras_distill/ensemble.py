@@ -262,11 +262,7 @@ def as_logits(model: keras.Model) -> keras.Model:
         return model
     if not getattr(model, "outputs", None):
         return LogProbabilities(model)
-    if len(model.outputs) > 1:
-        raise ValueError(
-            "`model` must have one output. Received: "
-            f"{len(model.outputs)} outputs. Make one model per output first."
-        )
+    _validation.one_output("model", model)
     if not activations:
         return model
     logits = _before_softmax(model.outputs[0])
