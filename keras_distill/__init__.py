@@ -1,6 +1,7 @@
 """keras_distill: knowledge distillation for Keras 3."""
 
 from keras_distill import losses, transforms
+from keras_distill._attached import WithTeacherLogits
 from keras_distill.distiller import Distiller
 from keras_distill.ensemble import Ensemble, LogProbabilities, as_logits
 from keras_distill.fidelity import evaluate_fidelity
@@ -11,6 +12,7 @@ __all__ = [
     "Distiller",
     "Ensemble",
     "LogProbabilities",
+    "WithTeacherLogits",
     "as_logits",
     "evaluate_fidelity",
     "losses",

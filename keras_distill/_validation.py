@@ -279,3 +279,32 @@ def not_empty(name: str, data: Any) -> None:
             f"{'None' if first is None else 'arrays without rows'}. Pass "
             "arrays, or a dataset that yields batches."
         )
+
+
+def one_source_of_logits(teacher: Any, attached: Any) -> None:
+    """Refuses a training batch with no teacher logits, or with two sorts."""
+    if teacher is None and attached is None:
+        raise ValueError(
+            "This Distiller has no teacher. Received: distiller.teacher is "
+            "None, as after loading, and data without teacher logits. Set "
+            "distiller.teacher = teacher before training, or train on what "
+            "kd.TeacherCache.attach returns."
+        )
+    if teacher is not None and attached is not None:
+        raise ValueError(
+            "There are two sorts of teacher logits. Received: a Distiller with "
+            "a teacher, and data with teacher logits attached. Set "
+            "distiller.teacher = None to train on the attached ones, or pass "
+            "the data without them."
+        )
+
+
+def labels_given_once(y: Any, arguments: dict) -> None:
+    """Refuses labels or weights beside those in a tuple of arrays."""
+    weights = arguments.get("sample_weight")
+    if y is not None or weights is not None:
+        raise ValueError(
+            "The attached arrays hold the labels and weights already. "
+            f"Received: {'y' if y is not None else 'sample_weight'} in "
+            "addition. Pass them to attach: fit(cache.attach((x, y)))."
+        )

@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import _frozen, _jax, _logits, _validation, _weights
+from keras_distill import (
+    _attached,
+    _frozen,
+    _jax,
+    _logits,
+    _validation,
+    _weights,
+)
 from keras_distill._logs import PhaseLogs
 from keras_distill._registration import register
 
@@ -176,6 +183,7 @@ class Distiller(PhaseLogs):
     # and metrics split the targets again.
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        inputs, _ = _attached.split(inputs)
         if self._teacher and not self._teacher.model.built:
             self._teacher(inputs)
         return self.student(inputs, training=training)
@@ -185,6 +193,10 @@ class Distiller(PhaseLogs):
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; weights without labels come in a dataset."""
         _validation.not_empty("x", x)
+        if _is_attached(x):
+            _validation.labels_given_once(y, kwargs)
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
+            kwargs["sample_weight"] = weights
         if y is None and kwargs.get("sample_weight") is not None:
             raise ValueError(
                 "`sample_weight` would be ignored: Keras drops it where there "
@@ -203,9 +215,13 @@ class Distiller(PhaseLogs):
     def _with_teacher_logits(self, data: Any, own: Iterable) -> tuple:
         batch, values = _jax.split(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        x, logits = _attached.split(x)
         if self.soft_loss_weight == 0:
             return x, Targets(y, None), sample_weight
-        logits = self._teacher(x, values, shared=own)
+        _validation.one_source_of_logits(self._teacher, logits)
+        if self._teacher:
+            logits = self._teacher(x, values, shared=own)
+        logits = _attached.dense(logits)
         if self.run_eagerly:
             _validation.values(logits, y)
         return x, Targets(y, logits), sample_weight
@@ -326,16 +342,13 @@ class Distiller(PhaseLogs):
         return hidden
 
     def make_train_function(self, force: bool = False) -> None:
-        if self._teacher is None:
-            raise ValueError(
-                "This Distiller has no teacher. Received: distiller.teacher is "
-                "None, as after loading. Set distiller.teacher = teacher "
-                "before training."
-            )
-        self._teacher.forget_fingerprint()
+        if self._teacher:
+            self._teacher.forget_fingerprint()
         super().make_train_function(force)
 
     def wrap_train_function(self, function: Any) -> Any:
+        if self._teacher is None:
+            return function
         return _jax.feed(function, self._teacher.values)
 
     # Saving: all but the teacher, of which the fingerprint is kept.
@@ -381,6 +394,12 @@ class Distiller(PhaseLogs):
             self._check_fingerprint(self._teacher, stored)
         else:
             self._expected_fingerprint = stored
+
+
+def _is_attached(x: Any) -> bool:
+    """Whether `x` is what `TeacherCache.attach` makes of arrays."""
+    first = x[0] if type(x) is tuple and x else None
+    return isinstance(first, _attached.WithTeacherLogits)
 
 
 def _batch_size(x: Any) -> Any:

@@ -1,0 +1,80 @@
+"""Teacher logits that travel with the inputs of their examples."""
+
+import math
+from typing import Any, NamedTuple
+
+from keras import ops
+
+Tensor = Any
+
+
+class WithTeacherLogits(NamedTuple):
+    """Inputs of a student, with the logits that a teacher gave for them.
+
+    Passed as `x` to the `fit` of a Distiller that has no teacher. Keras and the
+    data pipelines slice, shuffle and batch both parts together, because they
+    see one nested structure. `kd.TeacherCache.attach` makes it; logits that
+    were stored by other means can be passed in the same way.
+
+    Args:
+        inputs: The student's inputs, whatever their structure.
+        teacher_logits: Unnormalised logits, shape `(batch, ..., classes)`.
+
+    Returns:
+        The pair, a named tuple.
+
+    Example:
+
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(3)]
+    >>> student = keras.Sequential(layers)
+    >>> distiller = kd.Distiller(None, student, kd.losses.SoftTargets(4.0))
+    >>> distiller.compile("adam")
+    >>> x, logits = np.random.rand(8, 4), np.random.rand(8, 3)
+    >>> x = kd.WithTeacherLogits(x, logits)
+    >>> sorted(distiller.fit(x, verbose=0).history)
+    ['loss', 'soft_loss']
+    """
+
+    inputs: Any
+    teacher_logits: Any
+
+
+class TopKLogits(NamedTuple):
+    """The largest logits of each example, and the mass of the others.
+
+    `class_axis` is empty, of shape `(batch, ..., classes, 0)`: it carries the
+    number of classes, as a static shape, through slicing and batching.
+    """
+
+    logits: Any  # (batch, ..., k)
+    indices: Any  # (batch, ..., k)
+    log_rest: Any  # (batch, ...)
+    class_axis: Any
+
+
+def split(x: Any) -> tuple[Any, Any]:
+    """Returns inputs and attached teacher logits, None if there are none."""
+    return x if isinstance(x, WithTeacherLogits) else (x, None)
+
+
+def dense(teacher_logits: Any) -> Any:
+    """All logits of each example, with the tail of top-k logits spread out.
+
+    Formula: `v_i` for the k classes that are stored, and `log_rest - log(C -
+    k)` for each of the others, so that a softmax at T = 1 gives the k classes
+    their exact probabilities, and each of the others the mean of what remains.
+    """
+    if not isinstance(teacher_logits, TopKLogits):
+        return teacher_logits
+    logits, indices, log_rest, class_axis = teacher_logits
+    classes, k = class_axis.shape[-2], indices.shape[-1]
+    log_others = math.log(max(classes - k, 1))
+    tail = ops.reshape(ops.cast(log_rest, "float32") - log_others, (-1, 1))
+    spread = ops.broadcast_to(tail, (ops.shape(tail)[0], classes))
+    columns = ops.reshape(ops.cast(indices, "int32"), (-1, k))
+    rows = ops.arange(ops.shape(tail)[0], dtype="int32")[:, None]
+    rows = ops.broadcast_to(rows, ops.shape(columns))
+    places = ops.reshape(ops.stack([rows, columns], axis=-1), (-1, 2))
+    values = ops.reshape(ops.cast(logits, "float32"), (-1,))
+    filled = ops.scatter_update(spread, places, values)
+    return ops.reshape(filled, (*ops.shape(log_rest), classes))
