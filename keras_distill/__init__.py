@@ -2,6 +2,7 @@
 
 from keras_distill import losses, transforms
 from keras_distill._attached import WithTeacherLogits
+from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller
 from keras_distill.ensemble import Ensemble, LogProbabilities, as_logits
 from keras_distill.fidelity import evaluate_fidelity
@@ -12,6 +13,7 @@ __all__ = [
     "Distiller",
     "Ensemble",
     "LogProbabilities",
+    "TeacherCache",
     "WithTeacherLogits",
     "as_logits",
     "evaluate_fidelity",

@@ -40,16 +40,16 @@ class WithTeacherLogits(NamedTuple):
 
 
 class TopKLogits(NamedTuple):
-    """The largest logits of each example, and the mass of the others.
+    """The largest logits of each example, and logsumexp of the others.
 
-    `class_axis` is empty, of shape `(batch, ..., classes, 0)`: it carries the
-    number of classes, as a static shape, through slicing and batching.
+    The number of classes is the one key of `log_rest`: a structure is static
+    where a value is not, so that a student of another size is refused when a
+    step is compiled.
     """
 
     logits: Any  # (batch, ..., k)
     indices: Any  # (batch, ..., k)
-    log_rest: Any  # (batch, ...)
-    class_axis: Any
+    log_rest: dict[str, Any]  # {"1000": (batch, ...)}
 
 
 def split(x: Any) -> tuple[Any, Any]:
@@ -66,8 +66,9 @@ def dense(teacher_logits: Any) -> Any:
     """
     if not isinstance(teacher_logits, TopKLogits):
         return teacher_logits
-    logits, indices, log_rest, class_axis = teacher_logits
-    classes, k = class_axis.shape[-2], indices.shape[-1]
+    logits, indices, rest = teacher_logits
+    [(key, log_rest)] = rest.items()
+    classes, k = int(key), indices.shape[-1]
     log_others = math.log(max(classes - k, 1))
     tail = ops.reshape(ops.cast(log_rest, "float32") - log_others, (-1, 1))
     spread = ops.broadcast_to(tail, (ops.shape(tail)[0], classes))

@@ -6,7 +6,7 @@ so Keras leaves it alone; on JAX its values enter a step as data.
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -44,6 +44,24 @@ class FrozenModel:
 
     def values(self) -> list:
         return [variable.value for variable in self._own_variables()]
+
+    def compiled(self) -> Callable[[Tensor], Tensor]:
+        """The call on `x` alone, compiled as Keras would for `predict`."""
+        backend = keras.backend.backend()
+        if backend == "jax" and self.model.jit_compile:
+            import jax
+
+            step = jax.jit(lambda values, x: self(x, values))
+            return lambda x: step(self.values(), x)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            return tf.function(
+                lambda x: self(x),
+                jit_compile=self.model.jit_compile,
+                reduce_retracing=True,
+            )
+        return self.__call__
 
     def _own_variables(self) -> list:
         if self._own is None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import keras
@@ -307,4 +307,26 @@ def labels_given_once(y: Any, arguments: dict) -> None:
             "The attached arrays hold the labels and weights already. "
             f"Received: {'y' if y is not None else 'sample_weight'} in "
             "addition. Pass them to attach: fit(cache.attach((x, y)))."
+        )
+
+
+def count(name: str, value: Any) -> None:
+    """Refuses what is no whole number of at least 1."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least 1. Received: "
+            f"{name}={value!r}. Leave it out for the default."
+        )
+
+
+def worker(number: Any, workers: Any) -> None:
+    """Refuses a worker that is not one of 0 to `workers - 1`."""
+    count("num_workers", workers)
+    whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not whole or not 0 <= number < workers:
+        raise ValueError(
+            f"`worker` must be a whole number from 0 to {workers - 1}. "
+            f"Received: worker={number!r} of num_workers={workers}. Workers "
+            "are counted from 0."
         )
