@@ -13,12 +13,13 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 _PACKAGES = ("keras", "jax", "tensorflow", "tensorflow-cpu", "torch", "numpy")
 
 
-def environment() -> dict[str, Any]:
-    """Hardware and versions of this run."""
+def environment(*packages: str) -> dict[str, Any]:
+    """Hardware and versions of this run, of some packages in addition."""
     versions = {"python": platform.python_version()}
     backend = keras.backend.backend()
-    for package in _PACKAGES:
-        if package in ("keras", "numpy") or package.startswith(backend):
+    always = ("keras", "numpy", *packages)
+    for package in (*_PACKAGES, *packages):
+        if package in always or package.startswith(backend):
             try:
                 versions[package] = importlib.metadata.version(package)
             except importlib.metadata.PackageNotFoundError:

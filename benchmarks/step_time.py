@@ -1,13 +1,15 @@
 """What a distillation step costs.
 
 Question: how far is a `kd.Distiller` step from the sum of its parts, a plain
-student step and a teacher forward pass, and how does it compare with
-`keras.distillation.Distiller` and with a training loop written by hand?
+student step and a teacher forward pass, what is left of it with a cache, and
+how does it compare with `keras.distillation.Distiller` and with a training loop
+written by hand?
 
 Arms, interleaved in one run, medians over repeats of one epoch:
   student        plain `fit` of the student
   teacher        compiled forward pass of the teacher over the same batches
   ours           `kd.Distiller.fit`, SoftTargets
+  cached         the same, from logits attached by `kd.TeacherCache`
   keras          `keras.distillation.Distiller.fit`, its `KLDivergence()` form
   hand_written   one jitted JAX step with Keras's Adam (JAX only)
 First steps (tracing and compilation) are timed with fresh models.
@@ -22,6 +24,7 @@ import argparse
 import json
 import pathlib
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -76,7 +79,7 @@ PAIRS: dict[str, tuple] = {
 }
 
 
-def ours(teacher: keras.Model, student: keras.Model) -> keras.Model:
+def ours(teacher: keras.Model | None, student: keras.Model) -> keras.Model:
     return kd.Distiller(teacher, student, kd.losses.SoftTargets(TEMPERATURE))
 
 
@@ -129,10 +132,20 @@ class Pair:
         arms = {
             name: self.epoch(make()) for name, make in self.models().items()
         }
+        arms["cached"] = self.cached()
         arms["teacher"] = self.teacher_forward()
         if keras.backend.backend() == "jax":
             arms["hand_written"] = self.hand_written()
         return arms
+
+    def cached(self) -> Callable[[], Any]:
+        model = compiled(ours(None, self.student()))
+        with tempfile.TemporaryDirectory() as folder:
+            cache = kd.TeacherCache.build(
+                self.teacher(), (self.x, self.y), folder, verbose=0
+            )
+            data = cache.attach((self.x, self.y))
+        return lambda: model.fit(data, batch_size=self.batch, verbose=0)
 
     def batches(self) -> list[tuple]:
         return [
@@ -276,6 +289,7 @@ def measure(name: str, steps: int, repeats: int) -> dict:
             times["ours"], times["student"], times["teacher"]
         ),
         "ours / keras": ratio(times["ours"], times["keras"]),
+        "cached / student": ratio(times["cached"], times["student"]),
         "first step, ours / keras": ratio(first["ours"], first["keras"]),
         "repeats": repeats,
         "steps_per_repeat": steps,

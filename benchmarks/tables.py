@@ -93,6 +93,7 @@ def step_time() -> str:
                     f"{pair['ours / (student + teacher)']:.2f}",
                     f"{pair['ours / keras']:.2f}",
                     f"{by_hand:.2f}" if by_hand else "",
+                    f"{pair['cached / student']:.2f}",
                     f"{pair['first step, ours / keras']:.2f}",
                 ]
             )
@@ -103,8 +104,92 @@ def step_time() -> str:
         "/ (student + teacher)",
         "/ `keras.distillation`",
         "/ hand-written JAX",
+        "with a cache / student alone",
         "first step / `keras.distillation`",
     ]
+    return "\n\n".join([markdown(header, rows), *dict.fromkeys(notes)])
+
+
+def teacher_cache() -> str:
+    rows, notes = [], []
+    for backend, result in load("teacher_cache").items():
+        notes.append(where(result["environment"]))
+        building = result["build"]
+        for key, read in result["read"].items():
+            pipeline = key.split(", ")[0]
+            throughput = building[pipeline]["throughput, build / predict"]
+            rows.append(
+                [
+                    backend,
+                    key,
+                    f"{read['step_ms']['plain']:.1f} ms",
+                    f"{read['all logits / plain']:.2f}",
+                    f"{read['top 50 / plain']:.2f}",
+                    f"{throughput:.2f}",
+                ]
+            )
+    header = [
+        "backend",
+        "pipeline, student",
+        "plain step",
+        "cached / plain",
+        "top 50 / plain",
+        "build / `predict`",
+    ]
+    return "\n\n".join([markdown(header, rows), *dict.fromkeys(notes)])
+
+
+def cache_memory() -> str:
+    rows = []
+    for backend, result in load("teacher_cache").items():
+        sizes = result["memory"]
+        rows.append(
+            [backend]
+            + [f"{size['cache_mb']:.0f} MB" for size in sizes.values()]
+            + [f"{size['peak_resident_mb']:.0f} MB" for size in sizes.values()]
+        )
+    header = ["backend", "cache", "8 x", "peak memory", "peak memory, 8 x"]
+    return markdown(header, rows)
+
+
+def cache_losses() -> str:
+    """One backend: the errors are those of the stored logits."""
+    result = next(iter(load("teacher_cache").values()))
+    rows = [
+        [stored]
+        + [
+            f"{error['value']:.0e}, {error['gradient']:.0e}"
+            for error in losses.values()
+        ]
+        for stored, losses in result["losses"].items()
+    ]
+    names = next(iter(result["losses"].values()))
+    return markdown(["stored as", *(f"`{name}`" for name in names)], rows)
+
+
+def temperature_search() -> str:
+    rows, notes = [], []
+    labels = {
+        "cached": "`kd.tuner`, `kd.TeacherCache` (building it included)",
+        "live": "`kd.tuner`, teacher in each step",
+        "keras": "`keras.distillation.Distiller`",
+    }
+    for backend, result in load("temperature_search").items():
+        notes.append(where(result["environment"]))
+        for arm, label in labels.items():
+            ratio = 1.0 if arm == "cached" else result[f"{arm} / cached"]
+            rows.append(
+                [
+                    backend,
+                    label,
+                    f"{result[arm]['seconds']:.0f} s",
+                    f"{ratio:.1f} x",
+                    f"{result[arm]['mean_val_accuracy']:.2%}",
+                    f"{result[arm]['best_val_accuracy']:.2%}",
+                ]
+            )
+    header = ["backend", "20 trials x 5 epochs on MNIST", "time", "/ cached"]
+    header += ["mean accuracy", "best accuracy"]
     return "\n\n".join([markdown(header, rows), *dict.fromkeys(notes)])
 
 
@@ -112,6 +197,10 @@ TABLES = {
     "quickstart": quickstart,
     "defects": defects,
     "step time": step_time,
+    "teacher cache": teacher_cache,
+    "cache memory": cache_memory,
+    "cache losses": cache_losses,
+    "temperature search": temperature_search,
 }
 
 

@@ -1,6 +1,6 @@
 """keras_distill: knowledge distillation for Keras 3."""
 
-from keras_distill import losses, transforms
+from keras_distill import losses, transforms, tuner
 from keras_distill._attached import WithTeacherLogits
 from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller
@@ -19,4 +19,5 @@ __all__ = [
     "evaluate_fidelity",
     "losses",
     "transforms",
+    "tuner",
 ]

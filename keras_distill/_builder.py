@@ -4,6 +4,7 @@ import itertools
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -17,14 +18,11 @@ from keras_distill._sources import Source, source
 _SHARD_EXAMPLES, _SHARD_BYTES = 8192, 2**26
 
 
-def read_plan(folder: pathlib.Path) -> dict | None:
-    """What a folder's shards are shards of, None if it holds no cache."""
+def read_json(folder: pathlib.Path) -> dict | None:
+    """A folder's manifest or else its plan, None if it holds neither."""
     for name in (_shards.MANIFEST, _shards.PLAN):
         if (folder / name).exists():
-            plan = _shards.read_json(folder / name)
-            plan.pop("shards", None)
-            plan.pop("examples", None)
-            return plan
+            return _shards.read_json(folder / name)
     return None
 
 
@@ -50,10 +48,11 @@ class Builder:
         x = self.source.first()
         _check_repeatable(x, self.source.first())
         self._forward = frozen.compiled()
-        logits = self.predict(x)
+        logits = _one_output(self._dispatch(x))
         _validation.values(logits, None)
         self.layout = _records.Layout(logits.shape[1:], dtype, top_k)
-        self.plan = {
+        self.layout.check_range(logits)
+        self.plan: dict[str, Any] = {
             "format": _shards.FORMAT,
             "version": _shards.VERSION,
             "teacher": fingerprint,
@@ -61,9 +60,6 @@ class Builder:
             "logits": self.layout.to_json(),
             "batches_per_shard": self._batches_per_shard(shard_examples),
         }
-
-    def predict(self, x: Any) -> np.ndarray:
-        return _records.to_float32(self._dispatch(x))
 
     def _dispatch(self, x: Any) -> Any:
         convert = keras.ops.convert_to_tensor
@@ -73,7 +69,7 @@ class Builder:
         if examples is None:
             size = self.layout.numpy_dtype.itemsize
             examples = max(1, min(_SHARD_EXAMPLES, _SHARD_BYTES // size))
-        return max(1, examples // self.source.batch_size)
+        return max(1, int(examples) // self.source.batch_size)
 
     @property
     def shards(self) -> int:
@@ -81,30 +77,40 @@ class Builder:
 
     def run(self, wanted: Iterable[int]) -> None:
         """Makes those of the wanted shards that are not there yet."""
-        self._adopt_plan()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self._require_same_plan()
         finished = _shards.finished_shards(self.folder)
-        wanted = list(wanted)
-        missing = [shard for shard in wanted if shard not in finished]
-        if (self.folder / _shards.PLAN).exists():
-            for shard in set(wanted) & set(finished):
+        missing = []
+        for shard in wanted:
+            if shard in finished:
                 _shards.check_digest(finished[shard])
+            else:
+                missing.append(shard)
         self._announce(len(finished), missing)
-        if not missing:
-            return
+        if new:
+            plan = _shards.to_bytes(self.plan)
+            _shards.write_atomically(self.folder / _shards.PLAN, plan)
         progress = self._progress(missing)
         for run in _contiguous(missing):
             self._make(run, progress)
 
-    def _adopt_plan(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        present = read_plan(self.folder)
+    def _require_same_plan(self) -> bool:
+        """Whether the folder is new; refuses one with something else."""
+        # Listed first: another worker may write its plan in between.
+        names = sorted(path.name for path in self.folder.iterdir())
+        present = read_json(self.folder)
         if present is None:
-            _require_empty(self.folder)
-            _shards.write_atomically(
-                self.folder / _shards.PLAN, _shards.to_bytes(self.plan)
+            _require_empty(self.folder, names)
+            return True
+        require_same_plan(self.folder, present, self.plan)
+        examples = present.get("examples")
+        if examples and self.source.examples not in (None, examples):
+            raise ValueError(
+                f"{self.folder} holds a teacher cache of another dataset. "
+                f"Received: {self.source.examples} examples, expected "
+                f"{examples}. Nothing was changed. Pass another folder."
             )
-        else:
-            require_same_plan(self.folder, present, self.plan)
+        return False
 
     def _announce(self, finished: int, missing: list[int]) -> None:
         size = self.layout.numpy_dtype.itemsize
@@ -133,7 +139,7 @@ class Builder:
         return range(start, min(start + per_shard, self.source.batches))
 
     def _progress(self, missing: list[int]) -> Any:
-        if not self.verbose:
+        if not (self.verbose and missing):
             return None
         batches = sum(len(self._batches_of(shard)) for shard in missing)
         return keras.utils.Progbar(batches, unit_name="batch")
@@ -142,14 +148,27 @@ class Builder:
         last = self._batches_of(run[-1])
         inputs = self.source.inputs(self._batches_of(run[0]).start, last.stop)
         records = self._records(inputs)
-        for shard in run:
-            parts = []
-            for _ in self._batches_of(shard):
-                parts.append(self._next(records, shard))
-                if progress:
-                    progress.add(1)
-            self._require_full(parts, shard)
-            _shards.write_shard(self.folder, shard, np.concatenate(parts))
+        # A shard is written while the teacher is busy with the next one.
+        with ThreadPoolExecutor(1) as writer:
+            write = writer.submit(lambda: None)
+            for shard in run:
+                found = self._shard(shard, records, progress)
+                write.result()
+                write = writer.submit(
+                    _shards.write_shard, self.folder, shard, found
+                )
+            write.result()
+
+    def _shard(
+        self, shard: int, records: Iterator[np.ndarray], progress: Any
+    ) -> np.ndarray:
+        parts = []
+        for _ in self._batches_of(shard):
+            parts.append(self._next(records, shard))
+            if progress:
+                progress.add(1)
+        self._require_full(parts, shard)
+        return np.concatenate(parts)
 
     @staticmethod
     def _next(records: Iterator[np.ndarray], shard: int) -> np.ndarray:
@@ -163,12 +182,15 @@ class Builder:
 
     def _require_full(self, parts: list[np.ndarray], shard: int) -> None:
         # The last batch of the dataset alone may be smaller.
-        full = parts if shard < self.shards - 1 else parts[:-1]
-        sizes = {len(part) for part in full} - {self.source.batch_size}
+        size, last = self.source.batch_size, shard == self.shards - 1
+        sizes = {len(part) for part in (parts[:-1] if last else parts)}
+        if last and len(parts[-1]) > size:
+            sizes.add(len(parts[-1]))
+        sizes -= {size}
         if sizes:
             raise ValueError(
                 "All batches but the last must be of one size. Received: "
-                f"batches of {self.source.batch_size} and of {sizes.pop()} "
+                f"batches of {size} and of {min(sizes)} "
                 "examples. Batch the examples anew, and filter them before."
             )
 
@@ -198,14 +220,43 @@ class Builder:
         if not path.exists() or path.read_bytes() != data:
             _shards.write_atomically(path, data)
         (self.folder / _shards.PLAN).unlink(missing_ok=True)
-        for rest in self.folder.glob("*.tmp"):
+        for rest in self.folder.glob(_shards.TEMPORARY):
             rest.unlink(missing_ok=True)
 
 
+def _one_output(outputs: Any) -> np.ndarray:
+    """A teacher's logits; refuses what its graph did not tell beforehand."""
+    if keras.tree.is_nested(outputs):
+        raise ValueError(
+            "`teacher` must have one output. Received: outputs in a "
+            f"{type(outputs).__name__}. Make one model per output first."
+        )
+    shape = tuple(outputs.shape)
+    if len(shape) < 2 or shape[-1] < 2:
+        raise ValueError(
+            "`teacher` must have one output unit per class. Received: outputs "
+            f"of shape {shape}. Give a binary classifier two units."
+        )
+    return _records.to_float32(outputs)
+
+
 def _input_shapes(teacher: Any) -> list[tuple] | None:
-    """Shapes of one example's inputs, None for a subclassed teacher."""
-    inputs = getattr(teacher, "inputs", None)
-    return [tuple(tensor.shape[1:]) for tensor in inputs] if inputs else None
+    """Shapes of one example's inputs, None where they are not known."""
+    if hasattr(teacher, "members"):  # Those of an ensemble's first member.
+        return _input_shapes(teacher.members[0])
+    if getattr(teacher, "inputs", None):
+        return [tuple(tensor.shape[1:]) for tensor in teacher.inputs]
+    shape = (teacher.get_build_config() or {}).get("input_shape")
+    return [shape[1:] for shape in _leaves(shape)] if shape else None
+
+
+def _leaves(shape: Any) -> list[tuple]:
+    """The shapes in a structure of shapes, which are tuples themselves."""
+    if isinstance(shape, dict):
+        shape = list(shape.values())
+    if all(size is None or isinstance(size, int) for size in shape):
+        return [tuple(shape)]
+    return [leaf for part in shape for leaf in _leaves(part)]
 
 
 def _check_repeatable(first: Any, again: Any) -> None:
@@ -221,14 +272,14 @@ def _check_repeatable(first: Any, again: Any) -> None:
 def _fingerprint(data: Source, first: Any) -> dict:
     return {
         "inputs": _inputs.spec(first),
-        "batches": data.batches,
-        "batch_size": data.batch_size,
+        "batches": int(data.batches),
+        "batch_size": int(data.batch_size),
         "first_inputs_crc32": _inputs.checks(first)[:16].tolist(),
     }
 
 
-def _require_empty(folder: pathlib.Path) -> None:
-    found = sorted(p.name for p in folder.iterdir() if p.suffix != ".tmp")
+def _require_empty(folder: pathlib.Path, names: list[str]) -> None:
+    found = [name for name in names if not name.endswith(".tmp")]
     if found:
         raise ValueError(
             f"`folder` must be empty or hold a teacher cache. Received: "

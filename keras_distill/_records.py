@@ -4,7 +4,8 @@ A record is a NumPy structured scalar: a checksum of the example's inputs, and
 its logits, either all of them or the k largest with the log of the rest.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -40,7 +41,7 @@ class Layout:
         k = self.top_k
         if k is None:
             return
-        whole = isinstance(k, int) and not isinstance(k, bool)
+        whole = isinstance(k, Integral) and not isinstance(k, bool)
         if not whole or not 1 <= k <= self.classes:
             raise ValueError(
                 f"`top_k` must be a whole number from 1 to {self.classes}, the "
@@ -66,7 +67,8 @@ class Layout:
         return np.dtype([*fields, ("logits", kept[self.dtype], shape)])
 
     def to_json(self) -> dict:
-        return {**asdict(self), "shape": list(self.shape)}
+        k = None if self.top_k is None else int(self.top_k)
+        return {"shape": list(self.shape), "dtype": self.dtype, "top_k": k}
 
     @classmethod
     def from_json(cls, settings: dict) -> "Layout":
@@ -80,7 +82,7 @@ class Layout:
                 f"example. Received: {logits.shape[1:]} after {self.shape}. "
                 "Pad the inputs to one length."
             )
-        self._check_range(logits)
+        self.check_range(logits)
         records = np.zeros(len(logits), self.numpy_dtype)
         records["inputs_crc32"] = checks
         if self.top_k is not None:
@@ -90,8 +92,9 @@ class Layout:
         records["logits"] = _to_stored(logits, self.dtype)
         return records
 
-    def _check_range(self, logits: np.ndarray) -> None:
-        peak = np.max(np.abs(logits), initial=0.0)
+    def check_range(self, logits: np.ndarray) -> None:
+        """Refuses logits that the dtype cannot hold."""
+        peak = max(logits.max(), -logits.min())
         if not np.isfinite(peak):
             raise ValueError(
                 "The teacher's logits must be finite. Received: NaN or "

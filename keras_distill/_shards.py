@@ -14,6 +14,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,8 @@ import numpy as np
 FORMAT = "keras_distill.TeacherCache"
 VERSION = 1
 MANIFEST, PLAN = "manifest.json", "build.json"
+TEMPORARY = "[0-9a-f]" * 32 + ".tmp"
+_SHARD = re.compile(r"shard-(\d{5,})-([0-9a-f]{64})\.npy")
 _REMEDY = (
     "Delete the damaged file and call kd.TeacherCache.build again with the "
     "same teacher and dataset: only what is missing is made anew."
@@ -115,8 +118,14 @@ def write_shard(folder: pathlib.Path, number: int, records: np.ndarray) -> None:
 def finished_shards(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     """The shards that are there, by number."""
     found: dict[int, pathlib.Path] = {}
-    for path in sorted(folder.glob("shard-*-*.npy")):
-        number = int(path.name.split("-")[1])
+    for path in sorted(folder.glob("shard-*.npy")):
+        match = _SHARD.fullmatch(path.name)
+        if match is None:
+            raise ValueError(
+                "A file is named like a shard and is none. Received: "
+                f"{path}. Move it out of the folder."
+            )
+        number = int(match[1])
         if number in found:
             raise ValueError(
                 "There are two versions of one shard. Received: "
@@ -165,6 +174,8 @@ class Shards:
             self._read_part(number, first, last)
             for number, first, last in self._parts(start, stop)
         ]
+        if not parts:
+            return np.empty(0, self._dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:

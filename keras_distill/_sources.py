@@ -79,7 +79,7 @@ def _is(value: Any, module: str, name: str) -> bool:
 
 
 def _join(batch: Any, start: int, lookup: Lookup) -> tuple:
-    x, *rest = batch if isinstance(batch, tuple) else (batch,)
+    x, *rest = batch if isinstance(batch, tuple | list) else (batch,)
     return (WithTeacherLogits(x, lookup(start, x)), *rest)
 
 
@@ -104,7 +104,7 @@ class _Arrays(Source):
     def __init__(self, data: Any, batch_size: int) -> None:
         self._data = data if type(data) is tuple else (data,)
         leaves = keras.tree.flatten(self._data[0])
-        if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
+        if not leaves or not all(getattr(a, "shape", ()) for a in leaves):
             raise ValueError(
                 "`dataset` must be arrays, (x, y) or (x, y, sample_weight) of "
                 "arrays, a tf.data.Dataset, a keras.utils.PyDataset or a grain "
@@ -230,16 +230,21 @@ class _Grain(Source):
 
     def attach(self, lookup: Lookup, like: Any) -> Any:
         per_element = self.batch_size if self._batched else None
-        return self._dataset.map_with_index(_JoinElement(lookup, per_element))
+        join = _JoinElement(lookup, len(self._dataset), per_element)
+        return self._dataset.map_with_index(join)
 
 
 class _JoinElement:
     """Joins logits to an element of a grain dataset; can be pickled."""
 
-    def __init__(self, lookup: Lookup, batch_size: int | None) -> None:
-        self._lookup, self._batch_size = lookup, batch_size
+    def __init__(
+        self, lookup: Lookup, elements: int, batch_size: int | None
+    ) -> None:
+        self._lookup, self._elements = lookup, elements
+        self._batch_size = batch_size
 
     def __call__(self, index: int, element: Any) -> tuple:
+        index %= self._elements  # It goes on when a dataset is repeated.
         if self._batch_size is not None:
             return _join(element, index * self._batch_size, self._lookup)
         return _join(element, index, self._one)
@@ -260,6 +265,8 @@ class _TfData(Source):
         ]
         self._batched = not _matches(shapes, found)
         if not self._batched:
+            known = int(dataset.cardinality())
+            self.examples = known if known >= 0 else None
             dataset = dataset.batch(batch_size)
         self._dataset = dataset
         count = int(dataset.cardinality())
@@ -303,7 +310,13 @@ class _TfData(Source):
         joined = self._dataset.enumerate().map(
             join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        return joined if self._batched else joined.unbatch()
+        if self._batched:
+            return joined
+        joined = joined.unbatch()
+        if self.examples is None:
+            return joined
+        known = tf.data.experimental.assert_cardinality(self.examples)
+        return joined.apply(known)
 
 
 def _finite(count: int | None, kind: str) -> int:

@@ -63,6 +63,7 @@ class TeacherCache:
     ...     return keras.Sequential([*layers, keras.layers.Dense(3)])
     >>> teacher, student = classifier(32), classifier(2)
     >>> x, y = np.random.rand(8, 4), np.arange(8) % 3
+    >>> import tempfile
     >>> folder = tempfile.mkdtemp()
     >>> cache = kd.TeacherCache.build(teacher, (x, y), folder, verbose=0)
     >>> distiller = kd.Distiller(None, student, kd.losses.SoftTargets(4.0))
@@ -280,6 +281,7 @@ class TeacherCache:
         return [tuple(leaf["shape"]) for leaf in inputs]
 
     def _require_teacher(self, teacher: keras.Model) -> None:
+        _validation.is_model("teacher", teacher)
         fingerprint = _frozen.FrozenModel(teacher).fingerprint
         if fingerprint != self.teacher_fingerprint:
             raise ValueError(

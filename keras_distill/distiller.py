@@ -193,10 +193,7 @@ class Distiller(PhaseLogs):
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; weights without labels come in a dataset."""
         _validation.not_empty("x", x)
-        if _is_attached(x):
-            _validation.labels_given_once(y, kwargs)
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
-            kwargs["sample_weight"] = weights
+        x, y = _unpack_attached(x, y, kwargs)
         if y is None and kwargs.get("sample_weight") is not None:
             raise ValueError(
                 "`sample_weight` would be ignored: Keras drops it where there "
@@ -204,6 +201,17 @@ class Distiller(PhaseLogs):
                 "dataset or generator of (x, None, sample_weight)."
             )
         return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As `keras.Model.evaluate`; also of what a cache attached."""
+        x, y = _unpack_attached(x, y, kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.predict`; also of what a cache attached."""
+        return super().predict(x[0] if _is_attached(x) else x, *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         # JAX passes (state, data), the other backends (data,).
@@ -400,6 +408,16 @@ def _is_attached(x: Any) -> bool:
     """Whether `x` is what `TeacherCache.attach` makes of arrays."""
     first = x[0] if type(x) is tuple and x else None
     return isinstance(first, _attached.WithTeacherLogits)
+
+
+def _unpack_attached(x: Any, y: Any, arguments: dict) -> tuple:
+    """Inputs and labels, and the weights put among the other arguments."""
+    if not _is_attached(x):
+        return x, y
+    _validation.labels_given_once(y, arguments)
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
+    arguments["sample_weight"] = weights
+    return x, y
 
 
 def _batch_size(x: Any) -> Any:

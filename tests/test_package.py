@@ -35,7 +35,7 @@ def public(module):
 
 EXPORTS = [getattr(kd, name) for name in kd.__all__]
 DOCUMENTED = [t for t in EXPORTS if not inspect.ismodule(t)]
-DOCUMENTED += public(kd.losses)
+DOCUMENTED += public(kd.losses) + public(kd.tuner)
 
 
 def test_exports():

@@ -4,6 +4,9 @@ import importlib.util
 import pathlib
 import re
 
+import keras
+import models
+import numpy as np
 import pytest
 
 import keras_distill as kd
@@ -12,12 +15,49 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_first_example_runs_and_is_short(tmp_path, monkeypatch, capsys):
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FIRST, CACHE, VIEWS, WORKERS, SEARCH = CODE
+
+
+def run(code, names):
+    exec(compile(code, "README.md", "exec"), names)
+
+
+def test_first_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
-    exec(compile(code, "README.md", "exec"), {})
+    names = {}
+    run(FIRST, names)
     assert (tmp_path / "student.keras").exists()
-    assert "soft_loss" in capsys.readouterr().out
+    run(CACHE, names)
+    assert len(names["cache"]) == len(names["x"])
+    assert capsys.readouterr().out.count("soft_loss") > 1
+    run(SEARCH, names)
+    assert isinstance(names["best"], keras.Sequential)
+
+
+def test_workers_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"kd": kd, "teacher": models.sequential(), "data": models.data()}
+    names |= {"folder": "cache", "i": 0, "n": 2}
+    run(WORKERS, names)
+    assert len(names["cache"]) == len(names["data"][0])
+
+
+if importlib.util.find_spec("tensorflow"):
+
+    def test_fixed_views_example_runs(tmp_path, monkeypatch):
+        import tensorflow as tf
+
+        monkeypatch.chdir(tmp_path)
+        x = np.random.rand(6, 4, 4, 1).astype("float32")
+        examples = tf.data.Dataset.from_tensor_slices((x, np.arange(6) % 3))
+        layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+        teacher = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+        names = {"tf": tf, "kd": kd, "teacher": teacher, "examples": examples}
+        run(VIEWS, names)
+        found = [element[0].inputs.numpy() for element in names["train"]]
+        assert len(found) == 60
+        assert len({view.tobytes() for view in found}) > 6
 
 
 def test_tables_are_those_of_the_result_files():
@@ -33,7 +73,7 @@ def test_public_name_is_in_the_api_table(name):
     assert f"kd.{name}" in README
 
 
-@pytest.mark.parametrize("module", [kd.losses, kd.transforms])
+@pytest.mark.parametrize("module", [kd.losses, kd.transforms, kd.tuner])
 def test_public_functions_are_in_the_api_table(module):
     own = {
         name

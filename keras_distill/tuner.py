@@ -1,0 +1,430 @@
+"""A search over ways to distil, for keras-tuner.
+
+    hypermodel = kd.tuner.DistillationHyperModel(build_student, teacher, ...)
+    tuner = keras_tuner.RandomSearch(hypermodel, "val_accuracy", max_trials=20)
+    tuner.search(x, y, validation_data=validation, epochs=10)
+    kd.tuner.best_student(tuner).save("student.keras")
+
+keras-tuner is imported when it is first needed, not with the package:
+`pip install "keras-distill[tuner]"`.
+"""
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_distill import _logits, _validation, losses
+from keras_distill.distiller import Distiller
+
+LOSSES = ("SoftTargets", "TTM", "WTTM", "LogitMatching")
+_WITHOUT_TEMPERATURE = ("LogitMatching",)
+_COMPILE = inspect.signature(keras.Model.compile).parameters
+_STATEFUL = (keras.optimizers.Optimizer, keras.metrics.Metric)
+
+Range = float | tuple[float, float]
+
+
+class _LateHyperModel:
+    """Instances of its subclasses are `keras_tuner.HyperModel`s too.
+
+    keras-tuner takes nothing else, and a base class in a class statement would
+    import it with the package.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        late_cls: Any = cls
+        return super().__new__(_as_hypermodel(late_cls, _keras_tuner()))
+
+
+@functools.cache
+def _as_hypermodel(cls: Any, keras_tuner: Any) -> Any:
+    base = keras_tuner.HyperModel
+    if issubclass(cls, base):
+        return cls
+    names = ("__module__", "__qualname__", "__doc__")
+    own = {name: getattr(cls, name) for name in names}
+    return type(cls.__name__, (cls, base), own)
+
+
+def _keras_tuner() -> Any:
+    try:
+        import keras_tuner
+    except ImportError as error:
+        raise ImportError(
+            "kd.tuner needs keras-tuner, which could not be imported: "
+            f'{error}. Run: pip install "keras-distill[tuner]"'
+        ) from error
+    return keras_tuner
+
+
+class DistillationHyperModel(_LateHyperModel):
+    """A `keras_tuner.HyperModel` that searches loss, temperature and weight.
+
+    Formula: each trial trains `kd.Distiller(teacher, build_student(hp),
+    loss(temperature), hard_loss_weight=h, soft_loss_weight=s)`, with `h = 1 -
+    s` (Hinton et al. 2015, section 2), or a fixed `h` (Zheng and Yang 2024, eq.
+    (2) and (23), with `h = 1`).
+
+    Pass it to a tuner of keras-tuner, without that tuner's own `optimizer`,
+    `loss` and `metrics`, and to `search` what `Distiller.fit` takes. Choose by
+    what does not depend on the searched loss: a compiled metric, such as
+    `objective="val_accuracy"`, or `"val_loss"`, which is the compiled loss
+    alone; not by `"loss"`.
+
+    The hyperparameters are named "distillation_loss", "temperature" and
+    "soft_loss_weight". Those that `build_student` and `compile` add need other
+    names; they may read these with `hp.get`. The temperature is active only
+    with a loss that has one. It is sampled on a log scale, as is the weight if
+    `hard_loss_weight` is a number and the range does not start at 0. For a
+    grid, pass `hyperparameters` with an `hp.Choice("temperature", [...])` to
+    the tuner: what is there first wins, where all `losses` have a temperature.
+
+    keras-tuner clears Keras's global state before each trial. The dtype policy
+    and the distribution that were set when this object was made are set again.
+
+    Args:
+        build_student: Makes a new student of `hp`, a
+            `keras_tuner.HyperParameters`, each time it is called. A student
+            without an Input layer takes its inputs from the teacher.
+        teacher: A Keras model that ends in logits, or `None` to search on data
+            with teacher logits attached, which spares running it in every
+            trial; see `kd.WithTeacherLogits`.
+        compile: Arguments of `Distiller.compile`: a dict, of whose optimizer
+            and metrics each trial gets a copy made from their configs, or a
+            function of `hp` that returns a new dict each time.
+        losses: Names of one or more of `kd.losses`.
+        temperature: Lowest and highest temperature, or a number to fix it.
+        soft_loss_weight: Lowest and highest weight of the distillation loss, or
+            a number to fix it.
+        hard_loss_weight: Weight of the compiled loss. `None` stands for `1 -
+            soft_loss_weight`.
+
+    Returns:
+        From `build(hp)`: a compiled `kd.Distiller`.
+
+    Raises:
+        ImportError: If keras-tuner is not installed.
+        TypeError: If an argument is of the wrong type.
+        ValueError: If a range is empty or out of bounds, if a loss or an
+            argument of `compile` is unknown or cannot be copied, or if the
+            teacher ends in probabilities or is not built.
+
+    Example:
+
+    >>> import keras_tuner
+    >>> def classifier(units):
+    ...     layers = [keras.Input((4,)), keras.layers.Dense(units, "relu")]
+    ...     return keras.Sequential([*layers, keras.layers.Dense(3)])
+    >>> hypermodel = kd.tuner.DistillationHyperModel(
+    ...     lambda hp: classifier(hp.Int("units", 2, 8)),
+    ...     teacher=classifier(32),
+    ...     compile={
+    ...         "loss": keras.losses.SparseCategoricalCrossentropy(True),
+    ...         "metrics": ["accuracy"],
+    ...     },
+    ... )
+    >>> hp = keras_tuner.HyperParameters()
+    >>> distiller = hypermodel.build(hp)
+    >>> sorted(hp.values)
+    ['distillation_loss', 'soft_loss_weight', 'temperature', 'units']
+    """
+
+    def __init__(
+        self,
+        build_student: Callable[[Any], keras.Model],
+        teacher: keras.Model | None = None,
+        *,
+        compile: dict[str, Any] | Callable[[Any], dict[str, Any]],
+        losses: Sequence[str] = LOSSES,
+        temperature: Range = (1.0, 20.0),
+        soft_loss_weight: Range = (0.1, 1.0),
+        hard_loss_weight: float | None = None,
+    ) -> None:
+        super().__init__()
+        _check_function("build_student", build_student, "keras.Model")
+        if teacher is not None:
+            _check_teacher(teacher)
+        if isinstance(compile, dict):
+            _check_settings(_copied(compile))
+        else:
+            _check_function("compile", compile, "dict of compile arguments")
+        self.build_student = build_student
+        self.teacher = teacher
+        self.compile = compile
+        self.losses = _checked_losses(losses)
+        self.temperature = _checked_range(
+            "temperature", temperature, lambda _, t: _validation.temperature(t)
+        )
+        self.soft_loss_weight = _checked_range(
+            "soft_loss_weight", soft_loss_weight, _validation.weight
+        )
+        self.hard_loss_weight = _checked_hard_loss_weight(
+            hard_loss_weight, self.soft_loss_weight
+        )
+        self._made: weakref.WeakSet = weakref.WeakSet()
+        self._dtype_policy = keras.config.dtype_policy()
+        self._distribution = keras.distribution.distribution()
+
+    def build(self, hp: Any) -> Distiller:
+        """Returns the compiled Distiller of one trial."""
+        keras.config.set_dtype_policy(self._dtype_policy)
+        if self._distribution is not None:
+            keras.distribution.set_distribution(self._distribution)
+        loss = self._distillation_loss(hp)
+        hard, soft = self._loss_weights(hp)
+        distiller = Distiller(
+            self.teacher,
+            self._student(hp),
+            loss,
+            hard_loss_weight=hard,
+            soft_loss_weight=soft,
+        )
+        distiller.compile(**self._settings(hp))
+        # Weights are saved with the state of the optimizer, which a new one
+        # can take back only if it is built.
+        self._only_once("compile", distiller.optimizer)
+        distiller.optimizer.build(distiller.trainable_variables)
+        return distiller
+
+    def _distillation_loss(self, hp: Any) -> keras.losses.Loss:
+        name = _declare(hp, "distillation_loss", self.losses)
+        tempered = [n for n in self.losses if n not in _WITHOUT_TEMPERATURE]
+        value = None
+        if tempered == self.losses:
+            value = self._temperature(hp)
+        elif tempered:
+            with hp.conditional_scope("distillation_loss", tempered):
+                value = self._temperature(hp)
+        arguments = [value] if name in tempered else []
+        return getattr(losses, name)(*arguments)
+
+    def _temperature(self, hp: Any) -> float | None:
+        return _declare(hp, "temperature", self.temperature, sampling="log")
+
+    def _loss_weights(self, hp: Any) -> tuple[float, float]:
+        hard = self.hard_loss_weight
+        log = hard is not None and _bounds(self.soft_loss_weight)[0] > 0
+        soft = _declare(
+            hp,
+            "soft_loss_weight",
+            self.soft_loss_weight,
+            sampling="log" if log else "linear",
+        )
+        return 1 - soft if hard is None else hard, soft
+
+    def _student(self, hp: Any) -> keras.Model:
+        student = self.build_student(hp)
+        _validation.is_model("build_student(hp)", student)
+        self._only_once("build_student", student)
+        if not student.built:
+            student(_symbolic_inputs(self.teacher))
+        return student
+
+    def _settings(self, hp: Any) -> dict[str, Any]:
+        if isinstance(self.compile, dict):
+            return _copied(self.compile)
+        settings = self.compile(hp)
+        _check_settings(settings)
+        return settings
+
+    def _only_once(self, function: str, made: Any) -> None:
+        """Refuses a student or an optimizer that another trial has used."""
+        if made in self._made:
+            raise _keras_tuner().errors.FatalValueError(
+                f"`{function}` must make new objects each time it is called. "
+                f"Received: the {type(made).__name__} {made.name!r} for a "
+                "second time, with what an earlier trial left in it. Create it "
+                "inside the function."
+            )
+        self._made.add(made)
+
+
+def best_student(tuner: Any) -> keras.Model:
+    """Returns the student of the best trial, with its trained weights.
+
+    The weights are those of the trial's best epoch. The student is a plain
+    Keras model, not compiled; `student.save` stores nothing of this package.
+    Like keras-tuner's `get_best_models`, this clears Keras's global state.
+
+    Args:
+        tuner: A `keras_tuner.Tuner` with a `DistillationHyperModel`, after
+            `search`, or made anew for the directory of an earlier search.
+
+    Returns:
+        The student.
+
+    Raises:
+        TypeError: If `tuner` is no such tuner.
+        ValueError: If none of its trials was completed.
+
+    Example:
+
+    >>> kd.tuner.best_student("search")
+    Traceback (most recent call last):
+    ...
+    TypeError: `tuner` must be a keras_tuner.Tuner. Received: tuner='search'.
+    """
+    if not isinstance(tuner, _keras_tuner().Tuner):
+        raise TypeError(
+            f"`tuner` must be a keras_tuner.Tuner. Received: tuner={tuner!r}."
+        )
+    trials = tuner.oracle.get_best_trials(1)
+    if not trials or trials[0].status != "COMPLETED":
+        raise ValueError(_nothing_completed(tuner, trials))
+    (distiller,) = tuner.get_best_models(1)
+    if not isinstance(distiller, Distiller):
+        raise TypeError(
+            "`tuner` must search with a kd.tuner.DistillationHyperModel. "
+            f"Received: a tuner of {type(distiller).__name__} models."
+        )
+    return distiller.student
+
+
+def _nothing_completed(tuner: Any, trials: list) -> str:
+    where = f"`tuner` has no completed trial in {tuner.project_dir!r}."
+    if not trials:
+        return (
+            f"{where} Received: a tuner without trials. Call tuner.search() "
+            "first. After a parallel search call this in the chief's process, "
+            "or set KERASTUNER_TUNER_ID to the chief's before making the tuner."
+        )
+    return (
+        f"{where} Received: trial {trials[0].trial_id} of status "
+        f"{trials[0].status}. {trials[0].message or ''}"
+    )
+
+
+def _check_teacher(teacher: Any) -> None:
+    _validation.is_model("teacher", teacher)
+    _logits.require_logits("teacher", teacher)
+    if not teacher.built:
+        raise ValueError(
+            "`teacher` must be built. Received: the model "
+            f"{teacher.name!r}, which has no weights yet. Train it, or call it "
+            "on a batch if it holds trained models."
+        )
+
+
+def _check_function(name: str, value: Any, returned: str) -> None:
+    if not callable(value) or isinstance(value, keras.Model):
+        raise TypeError(
+            f"`{name}` must be a function of hp that returns a new {returned}. "
+            f"Received: {name}={value!r} of type {type(value).__name__}."
+        )
+
+
+def _checked_losses(names: Any) -> list[str]:
+    known = isinstance(names, list | tuple) and all(n in LOSSES for n in names)
+    if not known or not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"`losses` must be a list of different names out of {LOSSES}. "
+            f"Received: losses={names!r}."
+        )
+    return list(names)
+
+
+def _checked_range(
+    name: str, value: Any, checked: Callable[[str, Any], float]
+) -> Range:
+    """Returns a number, or a pair of numbers in ascending order."""
+    if not isinstance(value, tuple | list):
+        return checked(name, value)
+    if len(value) != 2:
+        raise ValueError(
+            f"`{name}` must be a pair (low, high) or a number. Received: "
+            f"{name}={value!r}."
+        )
+    low, high = (checked(name, bound) for bound in value)
+    if low >= high:
+        raise ValueError(
+            f"`{name}` must start below its end. Received: {name}={value!r}. "
+            f"Pass (low, high), or a number to fix the {name}."
+        )
+    return low, high
+
+
+def _checked_hard_loss_weight(value: Any, soft: Range) -> float | None:
+    low, high = _bounds(soft)
+    if value is None and high > 1:
+        raise ValueError(
+            "`soft_loss_weight` must not exceed 1, because the hard loss gets "
+            f"the weight 1 - soft_loss_weight. Received: soft_loss_weight="
+            f"{soft}. Pass hard_loss_weight=1.0 to weight the two apart."
+        )
+    if value is None:
+        return None
+    hard = _validation.weight("hard_loss_weight", value)
+    if hard == low == 0:
+        raise ValueError(
+            "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
+            f"Received: hard_loss_weight=0 and soft_loss_weight={soft}. Pass a "
+            "soft_loss_weight above 0."
+        )
+    return hard
+
+
+def _bounds(value: Range) -> tuple[float, float]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _declare(hp: Any, name: str, space: Any, **options: Any) -> Any:
+    """Adds a hyperparameter, and returns its value, None where inactive."""
+    if isinstance(space, tuple):
+        return hp.Float(name, *space, **options)
+    if isinstance(space, list) and len(space) > 1:
+        return hp.Choice(name, space)
+    return hp.Fixed(name, space[0] if isinstance(space, list) else space)
+
+
+def _symbolic_inputs(teacher: Any) -> Any:
+    """Returns inputs like those of a Functional or Sequential teacher."""
+    if not getattr(teacher, "inputs", None):
+        raise ValueError(
+            "The student's input shape is not known. Received: a student from "
+            "`build_student` that is not built, and "
+            f"{'no teacher' if teacher is None else 'a teacher'} to take it "
+            "from. Start the student with keras.Input(shape), or build it in "
+            "`build_student`."
+        )
+    single = isinstance(teacher, keras.Sequential)
+    return keras.tree.map_structure(
+        lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype),
+        teacher.inputs[0] if single else teacher.input,
+    )
+
+
+def _check_settings(settings: Any) -> None:
+    if not isinstance(settings, dict):
+        raise TypeError(
+            "`compile` must be a dict, or a function that returns one. "
+            f"Received: {settings!r} of type {type(settings).__name__}."
+        )
+    unknown = set(settings) - set(_COMPILE)
+    if unknown:
+        raise ValueError(
+            "`compile` must hold arguments of keras.Model.compile. Received: "
+            f"{sorted(unknown)}. Expected some of {list(_COMPILE)[1:]}."
+        )
+    _validation.loss_from_logits(settings.get("loss"))
+
+
+def _copied(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same settings, with Keras objects made anew from their configs."""
+    return keras.tree.map_structure(_copy, settings)
+
+
+def _copy(value: Any) -> Any:
+    if not isinstance(value, _STATEFUL):
+        return value
+    try:
+        return type(value).from_config(value.get_config())
+    except Exception as error:
+        raise ValueError(
+            "`compile` must hold what can be copied from its config, since "
+            f"trials must not share it. Received: a {type(value).__name__}; "
+            f"{error}. Pass a function of hp that returns a new dict each time."
+        ) from error
