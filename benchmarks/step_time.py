@@ -309,7 +309,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a quick check")
     parser.add_argument("--out", default=None, help="folder for the results")
     arguments = parser.parse_args()
-    steps, repeats = (2, 2) if arguments.short else (20, 15)
+    steps, repeats = (2, 2) if arguments.short else (20, 11)
     names = list(PAIRS)[:1] if arguments.short else list(PAIRS)
     results = {"environment": environment(), "pairs": {}}
     for name in names:

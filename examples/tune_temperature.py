@@ -39,8 +39,11 @@ tune_temperature.json, and student.keras, a plain Keras model.
 import argparse
 import collections
 import gc
+import importlib
 import json
+import os
 import pathlib
+import platform
 import tempfile
 import time
 
@@ -227,6 +230,21 @@ def frame_chosen(axes, result):
     axes.set(ylabel="temperature")
 
 
+def where():
+    """Backend, versions and hardware of this run."""
+    backend = keras.backend.backend()
+    modules = [keras, keras_tuner, kd, np, importlib.import_module(backend)]
+    versions = {module.__name__: module.__version__ for module in modules}
+    return {
+        "backend": backend,
+        "versions": {"python": platform.python_version(), **versions},
+        "hardware": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path())
@@ -269,7 +287,7 @@ def main(arguments=None):
             "labels only": accuracy(by_labels, test),
             "chosen": accuracy(student, test),
         },
-        "backend": keras.backend.backend(),
+        **where(),
         "seconds": round(time.perf_counter() - start, 1),
     }
     report(result)

@@ -113,6 +113,7 @@ class Builder:
         return False
 
     def _announce(self, finished: int, missing: list[int]) -> None:
+        """Tells the size of the build, and refuses one without room."""
         size = self.layout.numpy_dtype.itemsize
         batches = sum(len(self._batches_of(shard)) for shard in missing)
         needed = batches * self.source.batch_size * size
@@ -190,8 +191,8 @@ class Builder:
         if sizes:
             raise ValueError(
                 "All batches but the last must be of one size. Received: "
-                f"batches of {size} and of {min(sizes)} "
-                "examples. Batch the examples anew, and filter them before."
+                f"batches of {size} and of {min(sizes)} examples. Batch "
+                "the examples anew, and filter them before."
             )
 
     def _records(self, inputs: Iterator[Any]) -> Iterator[np.ndarray]:
@@ -253,7 +254,7 @@ def _input_shapes(teacher: Any) -> list[tuple] | None:
 def _leaves(shape: Any) -> list[tuple]:
     """The shapes in a structure of shapes, which are tuples themselves."""
     if isinstance(shape, dict):
-        shape = list(shape.values())
+        shape = [shape[name] for name in sorted(shape)]
     if all(size is None or isinstance(size, int) for size in shape):
         return [tuple(shape)]
     return [leaf for part in shape for leaf in _leaves(part)]

@@ -61,9 +61,10 @@ class Distiller(PhaseLogs):
 
     Args:
         teacher: A Keras model that takes the student's inputs and ends in
-            logits, shape `(..., classes)`, or `None` for a Distiller that gets
-            its teacher later. `kd.as_logits` removes a softmax; `kd.Ensemble`
-            makes one teacher of several.
+            logits, shape `(..., classes)`, or `None` for a Distiller that
+            trains on logits attached to its data, by `kd.TeacherCache` or
+            `kd.WithTeacherLogits`, or gets its teacher later. `kd.as_logits`
+            removes a softmax; `kd.Ensemble` makes one teacher of several.
         student: The Keras model to train, with outputs of the same shape. With
             several outputs, the soft losses of all of them are added.
         distillation_loss: A `keras.losses.Loss`, called with teacher logits,

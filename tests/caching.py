@@ -41,10 +41,6 @@ def build(folder, model=None, dataset=None, **arguments):
     )
 
 
-def predict(model, x):
-    return model.predict(x, batch_size=BATCH, verbose=0)
-
-
 def contents(folder):
     """Names and bytes of all files of a folder."""
     return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}

@@ -23,9 +23,25 @@ def run(script, folder):
 def test_step_time_measures_each_arm(tmp_path):
     (result,) = run("step_time.py", tmp_path).values()
     (pair,) = result["pairs"].values()
-    assert {"student", "teacher", "ours", "keras"} <= set(pair["step_ms"])
+    arms = {"student", "teacher", "ours", "cached", "keras"}
+    assert arms <= set(pair["step_ms"])
     assert all(milliseconds > 0 for milliseconds in pair["step_ms"].values())
     assert pair["ours / keras"] > 0
+
+
+def test_teacher_cache_measures_each_part(tmp_path):
+    (result,) = run("teacher_cache.py", tmp_path).values()
+    assert result["losses"]["float16"]["SoftTargets"]["gradient"] < 0.01
+    assert result["losses"]["float32, top 5"]["TTM"]["gradient"] > 0.01
+    assert result["memory"]["1 x"]["peak_resident_mb"] > 0
+    assert result["build"]["arrays"]["throughput, build / predict"] > 0
+    assert result["read"]["arrays, mlp 800-800"]["all logits / plain"] > 0
+
+
+def test_searches_of_each_arm_are_the_same(tmp_path):
+    (result,) = run("temperature_search.py", tmp_path).values()
+    assert result["keras / cached"] > 0
+    assert abs(result["keras - cached, val_accuracy"]["mean"]) < 0.01
 
 
 def test_each_defect_is_absent_here(tmp_path):

@@ -40,13 +40,6 @@ def first_inputs(tmp_path_factory):
 
 # Every kind of dataset.
 
-SIZED = [
-    lambda size: lambda *data: caching.Batches(*data, size=size),
-    lambda size: lambda *data: caching.grain_batches(*data, size=size),
-]
-if caching.HAS_TF:
-    SIZED += [lambda size: lambda *data: caching.tf_batches(*data, size=size)]
-
 
 @pytest.mark.parametrize("kind", caching.KINDS)
 def test_logits_are_joined_to_every_kind_of_dataset(kind, cache):
@@ -60,9 +53,9 @@ def test_logits_are_joined_to_every_kind_of_dataset(kind, cache):
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 20, 32])
-@pytest.mark.parametrize("kind", SIZED)
+@pytest.mark.parametrize("kind", caching.OF_BATCHES)
 def test_batches_of_any_size_get_their_logits(kind, size, cache):
-    attached = cache.attach(kind(size)(X, Y))
+    attached = cache.attach(kind(X, Y, size=size))
     found = caching.attached_logits(attached)
     np.testing.assert_array_equal(found, cache.logits())
 

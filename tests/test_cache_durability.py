@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 
@@ -363,6 +364,24 @@ def test_a_failing_disk_loses_nothing(
     assert error.value.errno == code
     caching.build(killed)
     assert caching.contents(killed) == caching.contents(whole)
+
+
+def test_files_are_on_the_disk_before_they_are_named(tmp_path, monkeypatch):
+    calls = []
+
+    def fsync(descriptor):
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        calls.append("sync folder" if folder else "sync file")
+
+    def replace(*paths, original=os.replace):
+        calls.append("name file")
+        original(*paths)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    caching.build(tmp_path)
+    # The plan, three shards and the manifest.
+    assert calls == ["sync file", "name file", "sync folder"] * 5
 
 
 def test_a_build_in_a_read_only_folder_is_refused(killed):
