@@ -117,7 +117,7 @@ class Arm:
             self.hypermodel,
             objective="val_accuracy",
             max_trials=trials,
-            seed=0,
+            seed=1,  # keras-tuner takes 0 for no seed.
             directory=self.folder,
             project_name="search",
         )
@@ -129,9 +129,13 @@ class Arm:
             verbose=0,
         )
         self.blocks.append(time.perf_counter() - start)
+        # In the order of the search; trials of later blocks get longer names.
         self.trials = [
-            {**trial.hyperparameters.values, "val_accuracy": trial.score}
-            for _, trial in sorted(tuner.oracle.trials.items())
+            {
+                **tuner.oracle.trials[name].hyperparameters.values,
+                "val_accuracy": tuner.oracle.trials[name].score,
+            }
+            for name in tuner.oracle.start_order
         ]
 
     @property
