@@ -85,6 +85,7 @@ def step_time() -> str:
         notes.append(where(result["environment"]))
         for name, pair in result["pairs"].items():
             by_hand = pair.get("ours / hand_written")
+            cached = pair.get("cached / student")
             rows.append(
                 [
                     backend,
@@ -93,7 +94,7 @@ def step_time() -> str:
                     f"{pair['ours / (student + teacher)']:.2f}",
                     f"{pair['ours / keras']:.2f}",
                     f"{by_hand:.2f}" if by_hand else "",
-                    f"{pair['cached / student']:.2f}",
+                    f"{cached:.2f}" if cached else "",
                     f"{pair['first step, ours / keras']:.2f}",
                 ]
             )
