@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--out", default=None, help="folder for the results")
     options = parser.parse_args()
     small = options.digits or options.short
-    trials, blocks, epochs = (2, 2, 1) if options.short else (20, 4, 5)
+    trials, blocks, epochs = (2, 1, 1) if options.short else (20, 4, 5)
     train, held_out = digits() if small else mnist(options.data_dir)
     keras.utils.set_random_seed(0)
     teacher = network(*TEACHER, features=train[0].shape[1])

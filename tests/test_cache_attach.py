@@ -60,6 +60,14 @@ def test_batches_of_any_size_get_their_logits(kind, size, cache):
     np.testing.assert_array_equal(found, cache.logits())
 
 
+@pytest.mark.parametrize("kind", [caching.arrays, *caching.OF_EXAMPLES])
+def test_more_examples_than_are_looked_up_at_once(kind, tmp_path):
+    x, y = models.data(600)
+    cache = caching.build(tmp_path, dataset=(x, y), batch_size=250)
+    found = caching.attached_logits(cache.attach(kind(x, y)))
+    np.testing.assert_array_equal(found, cache.logits())
+
+
 @pytest.mark.parametrize("kind", caching.KINDS)
 @pytest.mark.parametrize("data", [(X,), (X, Y, WEIGHTS)], ids=["x", "xyw"])
 def test_labels_and_weights_are_left_as_they_are(kind, data, cache):

@@ -23,6 +23,7 @@ def run(code, names):
     exec(compile(code, "README.md", "exec"), names)
 
 
+@pytest.mark.filterwarnings("ignore:currentThread", "ignore:getName")
 def test_first_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
