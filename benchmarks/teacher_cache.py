@@ -294,7 +294,7 @@ class Lookup(keras.layers.Layer):
 
     def __init__(self, table: np.ndarray) -> None:
         super().__init__()
-        self.table = self.add_weight(shape=table.shape, trainable=False)
+        self.table = self.add_weight(shape=table.shape)
         self.table.assign(table)
 
     def call(self, inputs: Any) -> Any:
@@ -319,7 +319,6 @@ def errors(
 def gradient(loss: Any, teacher: np.ndarray, student: np.ndarray) -> Any:
     """Gradient to the student's logits: one SGD step on them as weights."""
     table = Lookup(student)
-    table.trainable = table.table.trainable = True
     model = keras.Sequential([keras.Input((1,)), table])
     distiller = kd.Distiller(
         None, model, loss, hard_loss_weight=0, soft_loss_weight=1
