@@ -185,6 +185,15 @@ def test_checksums_of_strings(kind):
     assert _inputs.spec(words)[0]["dtype"] == "string"
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_checksums_see_any_one_element_of_a_large_input(dtype):
+    size = 1003
+    plain = np.arange(size).astype(dtype)[None]
+    x = np.repeat(plain, size, axis=0)
+    np.fill_diagonal(x, plain[0] + 1)
+    assert (_inputs.checks(x) != _inputs.checks(plain)).all()
+
+
 def test_checksums_see_a_shuffle_of_sparse_images():
     # The squares lie beside the diagonal of an image of 256 x 256.
     x = np.zeros((16, 256, 256, 1), "uint8")
