@@ -37,8 +37,9 @@ class TeacherCache:
 
     `TeacherCache.build` runs the teacher once; `cache.attach(dataset)` joins
     the logits to the examples, and a `kd.Distiller` without a teacher trains
-    any number of students from them, at the cost of plain training. Logits are
-    stored, not probabilities, so every loss and temperature can be used.
+    any number of students from them, at about the cost of plain training.
+    Logits are stored, not probabilities, so every loss and temperature can be
+    used.
 
     Each record holds a checksum of its example's inputs, which is compared
     whenever logits are joined: a shuffled, augmented or different dataset is
