@@ -193,18 +193,6 @@ def temperature_search() -> str:
     return "\n\n".join([markdown(header, rows), *dict.fromkeys(notes)])
 
 
-def tune_temperature() -> str:
-    result = load("tune_temperature")
-    chosen, test = result["chosen"], result["test"]
-    environment = {**result["hardware"], "versions": result["versions"]}
-    return (
-        f"Chosen on held-out images: temperature {chosen['temperature']:g}, "
-        f"weight {chosen['weight']:g}. Test accuracy, read once: "
-        f"{test['chosen']:.1%}; labels only {test['labels only']:.1%}; teacher "
-        f"{test['teacher']:.1%}. {where(environment)}"
-    )
-
-
 TABLES = {
     "quickstart": quickstart,
     "defects": defects,
@@ -213,7 +201,6 @@ TABLES = {
     "cache memory": cache_memory,
     "cache losses": cache_losses,
     "temperature search": temperature_search,
-    "tune temperature": tune_temperature,
 }
 
 
