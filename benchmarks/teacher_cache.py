@@ -18,7 +18,7 @@ Arms take turns; ratios are medians over repeats.
 Command: KERAS_BACKEND=jax python benchmarks/teacher_cache.py
          KERAS_BACKEND=tensorflow python benchmarks/teacher_cache.py
 Minutes: about 5 each on 2 cores. `--short` takes seconds and proves nothing.
-Expect:  build at least 0.95, read at most 1.05, memory the same within noise.
+Aims:    build at least 0.95, read at most 1.05, memory the same within noise.
 Writes:  benchmarks/results/teacher_cache.json, one entry per backend.
 """
 

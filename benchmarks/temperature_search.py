@@ -22,7 +22,7 @@ Command: KERAS_BACKEND=jax python benchmarks/temperature_search.py
          `--digits` uses scikit-learn's digits; `--short` takes seconds and
          proves nothing.
 Minutes: about 25 on 2 cores.
-Expect:  keras / cached of about 4, live / cached a little less. The bound is
+Expect:  keras / cached of about 3, live / cached of about 2. The bound is
          (3 + 1 + 10) / 3 = 4.7: a student step costs three forward passes,
          theirs one more, and the teacher ten.
 Writes:  benchmarks/results/temperature_search.json, one entry per backend,
