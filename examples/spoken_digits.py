@@ -175,7 +175,7 @@ def utterance_error(model, x, y, utterance):
 
 
 def decide(probabilities, y, utterance):
-    """The digit with the largest mean over an utterance's frames, and the true one."""
+    """Per utterance: the digit with the largest mean, and the true one."""
     _, first, inverse = np.unique(
         utterance, return_index=True, return_inverse=True
     )
