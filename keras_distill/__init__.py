@@ -1,6 +1,6 @@
 """keras_distill: knowledge distillation for Keras 3."""
 
-from keras_distill import losses, transforms, tuner
+from keras_distill import bias, losses, transforms, tuner
 from keras_distill._attached import WithTeacherLogits
 from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller
@@ -16,6 +16,7 @@ __all__ = [
     "TeacherCache",
     "WithTeacherLogits",
     "as_logits",
+    "bias",
     "evaluate_fidelity",
     "losses",
     "transforms",

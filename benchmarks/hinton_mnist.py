@@ -1,0 +1,391 @@
+"""Section 3 of Hinton, Vinyals and Dean 2015 on MNIST, all of its claims.
+
+Question: what does a student gain from a teacher's soft targets, at which
+temperature, and what is left of it when the transfer set omits classes?
+
+Parts, each a list of runs that is kept in the work folder and resumed:
+
+  tuning       every choice: students of a teacher of 50,000 training images,
+               by their errors on the 10,000 others
+  teachers     2 x 1200 units, dropout, max-norm, shifts of up to 2 pixels; 3
+               seeds. Student seed s learns from teacher s mod 3
+  students     2 x 800 units on the plain images: labels alone, soft targets
+               alone at T = 20, and what the tuning chose of soft targets,
+               soft targets with labels, TTM and WTTM; 5 seeds
+  temperature  soft targets alone at 9 temperatures, for 800, 300 and 30 units
+               per layer; 5 seeds
+  omitted      a transfer set without threes, and one of sevens and eights
+               alone, before and after shifting the biases; 5 seeds. These
+               students see 50,000 images at most; the shifts are found on the
+               other 10,000
+
+Students learn for the same number of epochs with the same optimiser, from
+cached logits. The final runs use all 60,000 training images, but for the part
+on omitted classes. Test errors are those after the last epoch, read once.
+
+Command: KERAS_BACKEND=jax python benchmarks/hinton_mnist.py --data_dir FOLDER
+         (of TFDS data; downloaded if it is left out). `--part NAME` runs one
+         part, so that two processes can share the work; `--short` takes
+         seconds on scikit-learn's digits and proves nothing.
+Minutes: MINUTES
+Expect:  EXPECT
+Writes:  benchmarks/results/hinton_mnist.json and hinton_mnist.png, once all
+         parts are there; the runs themselves in .work/hinton_mnist.
+"""
+
+import argparse
+import functools
+import pathlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import keras
+import hinton_mnist_plot
+import mnist
+import numpy as np
+from environment import environment, save_results
+from runs import Runs, summary
+
+import keras_distill as kd
+
+PARTS = ("tuning", "teachers", "students", "temperature", "omitted")
+TEMPERATURES = (1.0, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
+PAPER = {
+    "teacher": 67,
+    "labels alone": 146,
+    "soft targets alone, T = 20": 74,
+    "no threes": [206, 133],
+    "no threes, shifted": [109, 14],
+    "sevens and eights": 0.473,
+    "sevens and eights, shifted": 0.132,
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a student learns from; no loss means labels alone."""
+
+    loss: str | None = None
+    temperature: float = 1.0
+    hard_loss_weight: float = 0.0
+    soft_loss_weight: float = 1.0
+
+    def __str__(self) -> str:
+        if self.loss is None:
+            return "labels alone"
+        return (
+            f"{self.loss}({self.temperature:g}), hard "
+            f"{self.hard_loss_weight:g}, soft {self.soft_loss_weight:g}"
+        )
+
+
+LABELS = Method()
+PAPERS = Method("SoftTargets", 20.0)
+# The candidates for each of the reported methods.
+GRID = {
+    "soft targets alone": [
+        Method("SoftTargets", t) for t in (2.0, 4.0, 8.0, 20.0)
+    ],
+    "soft targets and labels": [
+        Method("SoftTargets", t, 0.1, 0.9) for t in (4.0, 20.0)
+    ]
+    + [Method("SoftTargets", 4.0, 0.5, 0.5)],
+    "TTM": [Method("TTM", t, 0.0, 1.0) for t in (2.0, 4.0)]
+    + [Method("TTM", 4.0, 1.0, 10.0)],
+    "WTTM": [Method("WTTM", t, 0.0, 1.0) for t in (2.0, 4.0)]
+    + [Method("WTTM", 4.0, 1.0, 2.25)],
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long, how wide and how often; `--short` is small."""
+
+    teacher_units: int = 1200
+    teacher_epochs: int = 80
+    student_epochs: int = 12
+    units: tuple[int, ...] = (800, 300, 30)
+    temperatures: tuple[float, ...] = TEMPERATURES
+    teachers: int = 3
+    seeds: int = 5
+    tuning_seeds: int = 1
+    candidates: int | None = None
+
+
+SHORT = Size(32, 2, 2, (8,), (1.0, 20.0), 1, 2, 1, 1)
+
+
+class Experiment:
+    """The data, the runs, and the teachers with their cached logits."""
+
+    def __init__(
+        self, size: Size, train: tuple, test: tuple, work: pathlib.Path
+    ) -> None:
+        self.size, self.train, self.test = size, train, test
+        self.work = work
+        self.runs = Runs(work / "runs")
+        held_out = len(train[0]) // 6
+        self.kept, self.held_out = mnist.hold_out(*train, held_out)
+
+    def run(self, name: str, settings: dict, make: Callable[[], dict]) -> dict:
+        backend = keras.backend.backend()
+        common = {"size": asdict(self.size), "backend": backend}
+        return self.runs(name, common | settings, make)
+
+    def teacher(self, seed: int, whole: bool = True) -> keras.Model:
+        data, name = (self.train, "all") if whole else (self.kept, "part")
+        return mnist.train_teacher(
+            data,
+            self.size.teacher_epochs,
+            seed,
+            self.work / f"teacher-{name}-{seed}.keras",
+            self.size.teacher_units,
+        )
+
+    @functools.cache  # noqa: B019
+    def logits(self, seed: int, whole: bool = True) -> np.ndarray:
+        """A teacher's logits for the images that it was trained on."""
+        x = (self.train if whole else self.kept)[0]
+        cache = kd.TeacherCache.build(
+            self.teacher(seed, whole),
+            x,
+            self.work / f"logits-{'all' if whole else 'part'}-{seed}",
+            batch_size=1000,
+            verbose=0,
+        )
+        return np.array(cache.logits(0, len(x)))
+
+    def student(
+        self,
+        method: Method,
+        units: int,
+        data: tuple,
+        logits: np.ndarray | None,
+        seed: int,
+    ) -> keras.Model:
+        """A student, trained on images, labels and a teacher's logits."""
+        keras.utils.set_random_seed(1000 + seed)
+        student = mnist.student_network(units)
+        x, y = data
+        optimizer = mnist.adam(len(x), self.size.student_epochs)
+        fit = {"batch_size": mnist.BATCH, "verbose": 0}
+        fit["epochs"] = self.size.student_epochs
+        if method.loss is None:
+            student.compile(optimizer, mnist.CROSSENTROPY)
+            student.fit(x, y, **fit)
+            return student
+        distiller = kd.Distiller(
+            None,
+            student,
+            getattr(kd.losses, method.loss)(temperature=method.temperature),
+            hard_loss_weight=method.hard_loss_weight,
+            soft_loss_weight=method.soft_loss_weight,
+        )
+        distiller.compile(optimizer, mnist.CROSSENTROPY)
+        distiller.fit(kd.WithTeacherLogits(x, logits), y, **fit)
+        return distiller.student
+
+    def tested(self, method: Method, units: int, seed: int) -> dict:
+        """The test errors of a student of all training images."""
+
+        def make() -> dict:
+            logits = self.logits(seed % self.size.teachers)
+            model = self.student(method, units, self.train, logits, seed)
+            return {"errors": mnist.errors(model, *self.test)}
+
+        settings = {"method": asdict(method), "units": units, "seed": seed}
+        return self.run(f"test {units} {method} {seed}", settings, make)
+
+    @property
+    def grid(self) -> dict[str, list[Method]]:
+        kept = slice(self.size.candidates)
+        return {group: methods[kept] for group, methods in GRID.items()}
+
+    # Each part returns what the report says of it.
+
+    def tuning(self) -> dict:
+        """Errors on held-out images, and the best of each method."""
+        scores = {}
+        for group, methods in self.grid.items():
+            scores[group] = {
+                str(method): [
+                    self.held_out_errors(method, seed)
+                    for seed in range(self.size.tuning_seeds)
+                ]
+                for method in methods
+            }
+        teacher = self.run(
+            "tuning teacher",
+            {},
+            lambda: {
+                "errors": mnist.errors(
+                    self.teacher(0, whole=False), *self.held_out
+                )
+            },
+        )
+        return {"teacher": teacher["errors"], "students": scores}
+
+    def held_out_errors(self, method: Method, seed: int) -> int:
+        def make() -> dict:
+            logits = self.logits(0, whole=False)
+            units = self.size.units[0]
+            model = self.student(method, units, self.kept, logits, seed)
+            return {"errors": mnist.errors(model, *self.held_out)}
+
+        settings = {"method": asdict(method), "seed": seed}
+        return self.run(f"tuning {method} {seed}", settings, make)["errors"]
+
+    def chosen(self) -> dict[str, Method]:
+        scores = self.tuning()["students"]
+        return {
+            group: min(methods, key=lambda m: sum(scores[group][str(m)]))
+            for group, methods in self.grid.items()
+        }
+
+    def teachers(self) -> dict:
+        found = [
+            self.run(
+                f"teacher {seed}",
+                {"seed": seed},
+                lambda seed=seed: {
+                    "errors": mnist.errors(self.teacher(seed), *self.test)
+                },
+            )
+            for seed in range(self.size.teachers)
+        ]
+        return summary(run["errors"] for run in found)
+
+    def students(self) -> dict:
+        units, seeds = self.size.units[0], range(self.size.seeds)
+        methods = {"labels alone": LABELS, "soft targets alone, T = 20": PAPERS}
+        methods |= {f"{name}, tuned": m for name, m in self.chosen().items()}
+        return {
+            name: {"method": str(method)}
+            | summary(self.tested(method, units, s)["errors"] for s in seeds)
+            for name, method in methods.items()
+        }
+
+    def temperature(self) -> dict:
+        result: dict = {}
+        for units in reversed(self.size.units):
+            result[str(units)] = {
+                f"{t:g}": summary(
+                    self.tested(Method("SoftTargets", t), units, seed)["errors"]
+                    for seed in range(self.size.seeds)
+                )
+                for t in self.size.temperatures
+            }
+        return result
+
+    def omitted(self) -> dict:
+        omissions = {
+            "no threes": (
+                [digit for digit in range(10) if digit != 3],
+                {"3": [3], "each class": None},
+            ),
+            "sevens and eights": (
+                [7, 8],
+                {"7 and 8": [[7, 8]], "each class": None},
+            ),
+        }
+        result = {}
+        for name, (present, shifts) in omissions.items():
+            runs = [
+                self.run(
+                    f"{name} {seed}",
+                    {"seed": seed},
+                    lambda p=present, s=shifts, seed=seed: self.omission(
+                        p, s, seed
+                    ),
+                )
+                for seed in range(self.size.seeds)
+            ]
+            result[name] = {
+                row: {
+                    key: summary(run[row][key] for run in runs)
+                    for key in runs[0][row]
+                }
+                for row in runs[0]
+            }
+        return result
+
+    def omission(self, present: list, shifts: dict, seed: int) -> dict:
+        """Test errors of a student that never saw some of the classes."""
+        order = np.random.default_rng(0).permutation(len(self.train[0]))
+        rows = order[: len(self.kept[0])]
+        rows = rows[np.isin(self.train[1][rows], present)]
+        x, y = self.train[0][rows], self.train[1][rows]
+        logits = self.logits(seed % self.size.teachers)[rows]
+        units = self.size.units[0]
+        student = self.student(PAPERS, units, (x, y), logits, seed)
+        result = {"as trained": self.by_class(student, present)}
+        for name, classes in shifts.items():
+            for objective in ("accuracy", "likelihood"):
+                amount = kd.bias.fit_bias(
+                    student, self.held_out, classes, objective=objective
+                )
+                shifted = kd.bias.shift_bias(student, classes, amount)
+                row = self.by_class(shifted, present)
+                if len(amount) == 1:
+                    row["shift"] = float(amount[0])
+                result[f"{name}, {objective}"] = row
+        frequencies = np.bincount(self.train[1], minlength=10)
+        amount = kd.bias.match_class_frequencies(
+            student, self.held_out[0], frequencies
+        )
+        shifted = kd.bias.shift_bias(student, None, amount)
+        result["frequencies, no labels"] = self.by_class(shifted, present)
+        return result
+
+    def by_class(self, model: keras.Model, present: list) -> dict:
+        """Errors, and those on the classes that were not shown."""
+        x, y = self.test
+        shown = np.isin(y, present)
+        return {
+            "errors": mnist.errors(model, x, y),
+            "errors on omitted": mnist.errors(model, x[~shown], y[~shown]),
+        }
+
+
+def load(short: bool, data_dir: str | None) -> tuple:
+    if not short:
+        return mnist.load("train", data_dir), mnist.load("test", data_dir)
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    # Eight by eight pixels in the middle of an image as large as MNIST's.
+    images = np.pad(x.reshape(-1, 8, 8), ((0, 0), (10, 10), (10, 10)))
+    x, y = images.reshape(len(x), -1).astype("float32") / 16, y.astype("int32")
+    return (x[:1200], y[:1200]), (x[1200:], y[1200:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data_dir", default=None, help="folder of TFDS data")
+    parser.add_argument("--part", choices=PARTS, action="append")
+    parser.add_argument("--short", action="store_true", help="a quick check")
+    parser.add_argument("--out", default=None, help="folder for the results")
+    parser.add_argument("--work", default=".work/hinton_mnist")
+    options = parser.parse_args()
+    train, test = load(options.short, options.data_dir)
+    size = SHORT if options.short else Size()
+    experiment = Experiment(size, train, test, pathlib.Path(options.work))
+    found = {
+        part: getattr(experiment, part)() for part in options.part or PARTS
+    }
+    if options.part:
+        return
+    result = {
+        "environment": environment("tensorflow-datasets"),
+        "data": "digits" if options.short else "mnist",
+        "test_images": len(test[0]),
+        "size": asdict(size),
+        "paper": PAPER,
+        **found,
+    }
+    path = save_results("hinton_mnist", result, options.out)
+    hinton_mnist_plot.draw(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A model's logits for a whole dataset, in memory, with labels and weights."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_distill import _frozen, _inputs, _validation
+
+
+class Predictions(NamedTuple):
+    """Rows of logits, float64, and what the dataset says of each."""
+
+    logits: np.ndarray
+    labels: np.ndarray | None
+    weight: np.ndarray
+
+
+def predictions(
+    model: keras.Model, dataset: Any, batch_size: int
+) -> Predictions:
+    """Runs a model in inference mode; every position is a row."""
+    forward = _frozen.FrozenModel(model).compiled()
+    parts = []
+    for x, y, weight in _batches(dataset, batch_size):
+        if not model.built:
+            model(x)  # Variables must not be made in a compiled step.
+        parts.append(_rows(_inputs.arrays(forward(x)), y, weight))
+    if not parts:
+        raise ValueError(
+            "`dataset` must hold at least one batch. Received: no batch. A "
+            "generator can be read only once; pass a new one."
+        )
+    logits, labels, weight = zip(*parts, strict=True)
+    has_labels = labels[0] is not None
+    found = Predictions(
+        np.concatenate(logits),
+        np.concatenate(labels) if has_labels else None,
+        np.concatenate(weight),
+    )
+    _check(found)
+    return found
+
+
+def _batches(dataset: Any, batch_size: int) -> Iterator[tuple]:
+    for batch in _raw_batches(dataset, batch_size):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        x = _inputs.arrays(x)
+        yield x, _array(y), _array(weight)
+
+
+def _raw_batches(dataset: Any, batch_size: int) -> Iterator[Any]:
+    if isinstance(dataset, keras.utils.PyDataset):
+        yield from (dataset[i] for i in range(dataset.num_batches))
+        return
+    arrays = dataset if isinstance(dataset, tuple) else (dataset,)
+    leaves = keras.tree.flatten(arrays[0])
+    if not all(getattr(leaf, "shape", ()) for leaf in leaves):
+        yield from dataset
+        return
+    _validation.not_empty("dataset", arrays[0])
+    for start in range(0, len(leaves[0]), batch_size):
+        rows = slice(start, start + batch_size)
+        yield keras.tree.map_structure(lambda a, r=rows: a[r], arrays)
+
+
+def _array(value: Any) -> np.ndarray | None:
+    return None if value is None else np.asarray(_inputs.arrays(value))
+
+
+def _rows(
+    logits: np.ndarray, labels: np.ndarray | None, weight: np.ndarray | None
+) -> tuple:
+    shape = logits.shape[:-1]
+    if labels is not None:
+        if labels.shape == logits.shape:
+            labels = labels.argmax(axis=-1)
+        labels = labels.reshape(-1).astype(int)
+    if weight is None:
+        weight = np.ones(shape)
+    weight = weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
+    weight = np.broadcast_to(weight, shape).reshape(-1).astype("float64")
+    rows = logits.reshape(-1, logits.shape[-1]).astype("float64")
+    return rows, labels, weight
+
+
+def _check(found: Predictions) -> None:
+    classes = found.logits.shape[-1]
+    if not np.all(np.isfinite(found.logits)):
+        raise ValueError(
+            "The model's logits must be finite. Received: "
+            f"{np.sum(~np.isfinite(found.logits))} values that are not. Check "
+            "the model's weights and the inputs for NaN."
+        )
+    sums = found.logits.sum(axis=-1)
+    if found.logits.min() >= 0 and np.allclose(sums, 1.0, atol=1e-3):
+        raise ValueError(
+            "The model outputs probabilities where logits are expected. "
+            "Received: non-negative outputs that sum to 1 in each example. "
+            "Pass kd.as_logits(model)."
+        )
+    if not (np.all(found.weight >= 0) and found.weight.sum() > 0):
+        raise ValueError(
+            "Sample weights must be at least 0, and one above it. Received: "
+            f"weights from {found.weight.min()} to {found.weight.max()}."
+        )
+    if found.labels is None:
+        return
+    if len(found.labels) != len(found.logits):
+        raise ValueError(
+            "`dataset` must have one label per example. Received: "
+            f"{len(found.labels)} labels for {len(found.logits)} predictions."
+        )
+    low, high = found.labels.min(), found.labels.max()
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"Labels must be class numbers from 0 to {classes - 1}. Received: "
+            f"labels from {low} to {high}."
+        )

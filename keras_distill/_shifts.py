@@ -1,0 +1,177 @@
+"""Shifts of groups of logits: NumPy in float64, no model.
+
+A group is a list of classes whose logits get one common shift. Its probability
+after a shift is that of one class whose logit is the group's log-sum-exp, so
+each problem on groups is one on classes.
+"""
+
+import numpy as np
+
+Array = np.ndarray
+Groups = list[list[int]]
+
+_TOLERANCE = 1e-10
+_STEPS = 200
+
+
+def spread(shifts: Array, groups: Groups, num_classes: int) -> Array:
+    """One shift per class, 0 for a class of no group."""
+    result = np.zeros(num_classes)
+    for group, shift in zip(groups, shifts, strict=True):
+        result[group] = shift
+    return result
+
+
+def shares(labels: Array, weight: Array, groups: Groups) -> Array:
+    """The share of each group in the labels."""
+    each = [weight[np.isin(labels, group)].sum() for group in groups]
+    return np.array(each) / weight.sum()
+
+
+def most_likely(
+    logits: Array, labels: Array, weight: Array, groups: Groups
+) -> Array:
+    """The shifts of the highest likelihood, one per group.
+
+    The derivative of the log-likelihood to a group's shift is its share of the
+    labels less its mean probability. Both are equal at the optimum.
+    """
+    rest = sorted(set(range(logits.shape[-1])).difference(*groups))
+    all_groups = [*groups, rest] if rest else groups
+    frequencies = shares(labels, weight, all_groups)
+    joined = [_log_sum_exp(logits[:, group]) for group in all_groups]
+    shifts = matching(np.stack(joined, 1), weight, frequencies)
+    return shifts[:-1] - shifts[-1] if rest else shifts
+
+
+def matching(logits: Array, weight: Array, frequencies: Array) -> Array:
+    """Shifts of mean 0 that give the mean probabilities `frequencies`.
+
+    They minimise the convex `mean_i logsumexp(z_i + b) - frequencies . b`, by
+    Newton's method with a line search.
+    """
+    weight = weight / weight.sum()
+    shifts = np.zeros(logits.shape[-1])
+    for _ in range(_STEPS):
+        p = _softmax(logits + shifts)
+        gradient = weight @ p - frequencies
+        if np.max(np.abs(gradient)) <= _TOLERANCE:
+            return shifts - shifts.mean()
+        step = _newton_step(p, weight, gradient)
+        shifts = shifts + step * _length(
+            logits, weight, frequencies, shifts, step
+        )
+    raise ValueError(
+        "The shifts of the biases did not converge: after "
+        f"{_STEPS} steps a class's mean probability is still "
+        f"{np.max(np.abs(gradient)):.1e} from the one asked for. The logits "
+        "may be too far apart for so few examples; pass more examples, or "
+        "frequencies nearer to the model's own."
+    )
+
+
+def _newton_step(p: Array, weight: Array, gradient: Array) -> Array:
+    mean = weight @ p
+    hessian = np.diag(mean) - (p * weight[:, None]).T @ p
+    # A shift of all classes changes nothing. Where probabilities are all 0 or
+    # 1 the Hessian vanishes, and the step follows the gradient.
+    hessian += np.full_like(hessian, mean.max() / len(mean))
+    damping = 1e-12 + 1e-6 * np.max(np.abs(gradient))
+    hessian[np.diag_indices_from(hessian)] += damping
+    return -np.linalg.solve(hessian, gradient)
+
+
+def _length(
+    logits: Array,
+    weight: Array,
+    frequencies: Array,
+    shifts: Array,
+    step: Array,
+) -> float:
+    """How far to go along a step: halved until it helps."""
+
+    def value(length: float) -> float:
+        moved = shifts + length * step
+        return weight @ _log_sum_exp(logits + moved) - frequencies @ moved
+
+    before, length = value(0.0), 1.0
+    # Near the optimum the gain is below the rounding of the value.
+    slack = 1e-14 * (1 + abs(before))
+    while value(length) > before + slack and length > 1e-12:
+        length /= 2
+    return length
+
+
+def most_accurate(
+    logits: Array, labels: Array, weight: Array, groups: Groups, start: Array
+) -> tuple[Array, float]:
+    """Shifts of locally best accuracy, and the weight of the right answers.
+
+    Each group in turn gets the best shift that there is for it, until no group
+    can gain. With one group that is the best shift.
+    """
+    shifts, best = start.astype(float), -np.inf
+    while True:
+        before = best
+        for number, group in enumerate(groups):
+            others = spread(shifts, groups, logits.shape[-1])
+            others[group] = 0
+            shifts[number], best = _best_shift(
+                logits + others, labels, weight, group, shifts[number]
+            )
+        if best <= before + 1e-9 * weight.sum():
+            return shifts, best
+
+
+def _best_shift(
+    logits: Array, labels: Array, weight: Array, group: list[int], now: float
+) -> tuple[float, float]:
+    """The shift of one group with the most right answers, and their weight.
+
+    An example's answer changes where the best class of the group overtakes the
+    best of the others, so the accuracy is constant between these places. Of
+    the best intervals the widest is taken, and its middle.
+    """
+    inside = np.isin(np.arange(logits.shape[-1]), group)
+    group_best, group_right = _best_of(logits, labels, inside)
+    other_best, other_right = _best_of(logits, labels, ~inside)
+    gain = weight * (group_right.astype(float) - other_right)
+    matters = gain != 0
+    places, index = np.unique(
+        (other_best - group_best)[matters], return_inverse=True
+    )
+    gains = np.bincount(index, gain[matters], len(places))
+    places, gains = places[gains != 0], gains[gains != 0]
+    right = weight @ other_right + np.concatenate([[0.0], np.cumsum(gains)])
+    best = right >= right.max() - 1e-9 * weight.sum()
+    if best[np.searchsorted(places, now)]:
+        return now, float(right.max())
+    ends = np.concatenate([[-np.inf], places, [np.inf]])
+    widest = np.argmax(np.where(best, np.diff(ends), -1))
+    return _middle(ends[widest], ends[widest + 1]), float(right.max())
+
+
+def _best_of(logits: Array, labels: Array, chosen: Array) -> tuple:
+    """The best logit among some classes, and whether its class is right."""
+    classes = np.flatnonzero(chosen)
+    best = classes[np.argmax(logits[:, classes], axis=-1)]
+    rows = np.arange(len(logits))
+    return logits[rows, best], best == labels
+
+
+def _middle(low: float, high: float) -> float:
+    """The middle of an interval; 1 from the end of one without a middle."""
+    if np.isinf(low):
+        return high - 1
+    return low + 1 if np.isinf(high) else (low + high) / 2
+
+
+def _softmax(logits: Array) -> Array:
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def _log_sum_exp(logits: Array) -> Array:
+    highest = logits.max(axis=-1)
+    total = np.exp(logits - highest[..., None]).sum(axis=-1)
+    return highest + np.log(total)
