@@ -26,7 +26,8 @@ def predictions(
     for x, y, weight in _batches(dataset, batch_size):
         if not model.built:
             model(x)  # Variables must not be made in a compiled step.
-        parts.append(_rows(_inputs.arrays(forward(x)), y, weight))
+        (logits,) = keras.tree.flatten(_inputs.arrays(forward(x)))
+        parts.append(_rows(logits, y, weight))
     if not parts:
         raise ValueError(
             "`dataset` must hold at least one batch. Received: no batch. A "
@@ -55,14 +56,23 @@ def _raw_batches(dataset: Any, batch_size: int) -> Iterator[Any]:
         yield from (dataset[i] for i in range(dataset.num_batches))
         return
     arrays = dataset if isinstance(dataset, tuple) else (dataset,)
+    _validation.not_empty("dataset", arrays[0])
     leaves = keras.tree.flatten(arrays[0])
     if not all(getattr(leaf, "shape", ()) for leaf in leaves):
         yield from dataset
         return
-    _validation.not_empty("dataset", arrays[0])
-    for start in range(0, len(leaves[0]), batch_size):
+    arrays = keras.utils.unpack_x_y_sample_weight(arrays)
+    counts = [len(a) for a in keras.tree.flatten(arrays) if a is not None]
+    if len(set(counts)) > 1:
+        raise ValueError(
+            "All arrays of `dataset` must have as many rows, one label and "
+            f"one weight per example. Received: arrays of {counts} rows."
+        )
+    for start in range(0, counts[0], batch_size):
         rows = slice(start, start + batch_size)
-        yield keras.tree.map_structure(lambda a, r=rows: a[r], arrays)
+        yield keras.tree.map_structure(
+            lambda a, r=rows: None if a is None else a[r], arrays
+        )
 
 
 def _array(value: Any) -> np.ndarray | None:
@@ -74,15 +84,42 @@ def _rows(
 ) -> tuple:
     shape = logits.shape[:-1]
     if labels is not None:
-        if labels.shape == logits.shape:
-            labels = labels.argmax(axis=-1)
-        labels = labels.reshape(-1).astype(int)
-    if weight is None:
-        weight = np.ones(shape)
-    weight = weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
-    weight = np.broadcast_to(weight, shape).reshape(-1).astype("float64")
+        labels = _class_numbers(labels, logits)
     rows = logits.reshape(-1, logits.shape[-1]).astype("float64")
-    return rows, labels, weight
+    return rows, labels, _per_row(weight, shape)
+
+
+def _class_numbers(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    if labels.shape == logits.shape:
+        labels = labels.argmax(axis=-1)
+    numbers = labels.reshape(-1).astype(int)
+    if labels.size != np.prod(logits.shape[:-1]):
+        raise ValueError(
+            "`dataset` must have one label per example. Received: "
+            f"labels of shape {labels.shape} for logits of shape "
+            f"{logits.shape}."
+        )
+    if not np.array_equal(numbers, labels.reshape(-1)):
+        raise ValueError(
+            "Labels must be whole class numbers, or one-hot in the shape of "
+            f"the logits. Received: labels of shape {labels.shape} and dtype "
+            f"{labels.dtype}."
+        )
+    return numbers
+
+
+def _per_row(weight: np.ndarray | None, shape: tuple) -> np.ndarray:
+    """One weight per position, from one per position or per example."""
+    weight = np.ones(shape) if weight is None else weight
+    if weight.ndim == len(shape) + 1 and weight.shape[-1] == 1:
+        weight = weight[..., 0]
+    if weight.ndim == 0 or weight.shape != shape[: weight.ndim]:
+        raise ValueError(
+            "There must be one sample weight per example. Received: weights "
+            f"of shape {weight.shape} for predictions of shape {shape}."
+        )
+    weight = weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
+    return np.broadcast_to(weight, shape).reshape(-1).astype("float64")
 
 
 def _check(found: Predictions) -> None:
@@ -100,18 +137,15 @@ def _check(found: Predictions) -> None:
             "Received: non-negative outputs that sum to 1 in each example. "
             "Pass kd.as_logits(model)."
         )
-    if not (np.all(found.weight >= 0) and found.weight.sum() > 0):
+    valid = np.isfinite(found.weight) & (found.weight >= 0)
+    if not (valid.all() and found.weight.sum() > 0):
         raise ValueError(
-            "Sample weights must be at least 0, and one above it. Received: "
+            "Sample weights must be finite, at least 0, and one above it. "
+            "Received: "
             f"weights from {found.weight.min()} to {found.weight.max()}."
         )
     if found.labels is None:
         return
-    if len(found.labels) != len(found.logits):
-        raise ValueError(
-            "`dataset` must have one label per example. Received: "
-            f"{len(found.labels)} labels for {len(found.logits)} predictions."
-        )
     low, high = found.labels.min(), found.labels.max()
     if low < 0 or high >= classes:
         raise ValueError(

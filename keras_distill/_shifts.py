@@ -10,8 +10,12 @@ import numpy as np
 Array = np.ndarray
 Groups = list[list[int]]
 
-_TOLERANCE = 1e-10
+_TOLERANCE, _ROUNDING = 1e-9, 1e-15  # of a frequency, and of their sum
 _STEPS = 200
+
+
+class NoConvergence(ValueError):
+    """The shifts for given frequencies were not found."""
 
 
 def spread(shifts: Array, groups: Groups, num_classes: int) -> Array:
@@ -20,6 +24,12 @@ def spread(shifts: Array, groups: Groups, num_classes: int) -> Array:
     for group, shift in zip(groups, shifts, strict=True):
         result[group] = shift
     return result
+
+
+def with_rest(groups: Groups, num_classes: int) -> Groups:
+    """The groups, and if there are any, the classes of no group as one."""
+    rest = sorted(set(range(num_classes)).difference(*groups))
+    return [*groups, rest] if rest else groups
 
 
 def shares(labels: Array, weight: Array, groups: Groups) -> Array:
@@ -36,12 +46,11 @@ def most_likely(
     The derivative of the log-likelihood to a group's shift is its share of the
     labels less its mean probability. Both are equal at the optimum.
     """
-    rest = sorted(set(range(logits.shape[-1])).difference(*groups))
-    all_groups = [*groups, rest] if rest else groups
+    all_groups = with_rest(groups, logits.shape[-1])
     frequencies = shares(labels, weight, all_groups)
     joined = [_log_sum_exp(logits[:, group]) for group in all_groups]
     shifts = matching(np.stack(joined, 1), weight, frequencies)
-    return shifts[:-1] - shifts[-1] if rest else shifts
+    return shifts if all_groups is groups else shifts[:-1] - shifts[-1]
 
 
 def matching(logits: Array, weight: Array, frequencies: Array) -> Array:
@@ -55,13 +64,13 @@ def matching(logits: Array, weight: Array, frequencies: Array) -> Array:
     for _ in range(_STEPS):
         p = _softmax(logits + shifts)
         gradient = weight @ p - frequencies
-        if np.max(np.abs(gradient)) <= _TOLERANCE:
+        if np.all(np.abs(gradient) <= _TOLERANCE * frequencies + _ROUNDING):
             return shifts - shifts.mean()
         step = _newton_step(p, weight, gradient)
         shifts = shifts + step * _length(
             logits, weight, frequencies, shifts, step
         )
-    raise ValueError(
+    raise NoConvergence(
         "The shifts of the biases did not converge: after "
         f"{_STEPS} steps a class's mean probability is still "
         f"{np.max(np.abs(gradient)):.1e} from the one asked for. The logits "
@@ -76,8 +85,7 @@ def _newton_step(p: Array, weight: Array, gradient: Array) -> Array:
     # A shift of all classes changes nothing. Where probabilities are all 0 or
     # 1 the Hessian vanishes, and the step follows the gradient.
     hessian += np.full_like(hessian, mean.max() / len(mean))
-    damping = 1e-12 + 1e-6 * np.max(np.abs(gradient))
-    hessian[np.diag_indices_from(hessian)] += damping
+    hessian += np.diag(np.full(len(mean), 1e-6 * np.max(np.abs(gradient))))
     return -np.linalg.solve(hessian, gradient)
 
 
@@ -144,8 +152,10 @@ def _best_shift(
     places, gains = places[gains != 0], gains[gains != 0]
     right = weight @ other_right + np.concatenate([[0.0], np.cumsum(gains)])
     best = right >= right.max() - 1e-9 * weight.sum()
-    if best[np.searchsorted(places, now)]:
-        return now, float(right.max())
+    moved = logits + now * inside
+    right_now = weight @ (moved.argmax(axis=-1) == labels)
+    if right_now >= right.max() - 1e-9 * weight.sum():
+        return now, float(right_now)
     ends = np.concatenate([[-np.inf], places, [np.inf]])
     widest = np.argmax(np.where(best, np.diff(ends), -1))
     return _middle(ends[widest], ends[widest + 1]), float(right.max())

@@ -5,7 +5,8 @@ a sequence whose entries are class numbers, or groups (sequences) of them whose
 logits get one common shift. `amount` has one entry for each.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from keras_distill._classes import Classes
 from keras_distill._predictions import predictions
 
 # Logits, labels and weights, one row for each example.
-Data = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _OBJECTIVES = ("accuracy", "likelihood")
 _BIASED = (keras.layers.Dense, keras.layers.EinsumDense)
@@ -168,9 +169,10 @@ def match_class_frequencies(
 
     Args:
         model: A model that ends in logits, shape `(..., classes)`.
-        inputs: Unlabelled inputs in which classes are as frequent as given: an
-            array or a structure of them, or an iterable of batches. Labels in
-            a dataset are ignored, sample weights are not.
+        inputs: Inputs in which classes are as frequent as given: an array, a
+            list or dict of them, or an iterable of batches. As everywhere in
+            Keras, a tuple is `(x, y)` or `(x, y, sample_weight)`; labels are
+            ignored, sample weights are not.
         class_frequencies: How frequent each class is, shape `(classes,)`, as
             frequencies or as counts; each above 0.
         batch_size: Batch size for arrays.
@@ -203,26 +205,29 @@ def match_class_frequencies(
     return _shifts.matching(found.logits, found.weight, frequencies)
 
 
-def _most_accurate(data: Data, groups: _shifts.Groups) -> np.ndarray:
+def _most_accurate(data: _Data, groups: _shifts.Groups) -> np.ndarray:
     starts = [np.zeros(len(groups))]
-    shares = _shifts.shares(*data[1:], groups)
+    everything = _shifts.with_rest(groups, data[0].shape[-1])
+    shares = _shifts.shares(*data[1:], everything)
     if len(groups) > 1 and np.all((0 < shares) & (shares < 1)):
-        starts.append(_shifts.most_likely(*data, groups))
+        with contextlib.suppress(_shifts.NoConvergence):
+            starts.append(_shifts.most_likely(*data, groups))
     results = [_shifts.most_accurate(*data, groups, start) for start in starts]
     return max(results, key=lambda result: result[1])[0]
 
 
-def _require_both_outcomes(data: Data, groups: _shifts.Groups) -> None:
+def _require_both_outcomes(data: _Data, groups: _shifts.Groups) -> None:
+    groups = _shifts.with_rest(groups, data[0].shape[-1])
     shares = _shifts.shares(*data[1:], groups)
     for group, share in zip(groups, shares, strict=True):
         if not 0 < share < 1:
             raise ValueError(
                 "The likelihood has no maximum: each entry of `classes` must "
-                "have some of the labels, and not all. Received: "
-                f"{share:.0%} of the labels for the classes {group}, whose "
-                f"best shift is {'minus ' if share == 0 else ''}infinity. "
-                "Pass data with such labels, leave the classes out, or use "
-                "objective='accuracy'."
+                "have some of the labels, and so must the other classes. "
+                f"Received: {share:.0%} of the labels for the classes {group}, "
+                f"whose best shift is {'minus ' if share == 0 else ''}"
+                "infinity. Pass data with such labels, leave the classes out, "
+                "or use objective='accuracy'."
             )
 
 
@@ -244,9 +249,32 @@ def _require_graph(model: keras.Model) -> None:
 
 
 def _copy(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    try:
+        with _not_compiled(model):
+            copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            "`model` must be one that keras.models.clone_model can copy, with "
+            f"its weights. Received: model={model.name!r}, for which that "
+            f"fails: {error}"
+        ) from error
+    # A clone forgets that a nested model is frozen.
+    layers = model._flatten_layers(), copy._flatten_layers()
+    for layer, copied in zip(*layers, strict=True):
+        if copied.trainable != layer.trainable:
+            copied.trainable = layer.trainable
     return copy
+
+
+@contextlib.contextmanager
+def _not_compiled(model: keras.Model) -> Iterator[None]:
+    """Keras would compile the clone, and fail where a loss is a lambda."""
+    compiled, model.compiled = model.compiled, False
+    try:
+        yield
+    finally:
+        model.compiled = compiled
 
 
 def _last_layer(model: keras.Model) -> Any:

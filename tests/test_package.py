@@ -35,7 +35,8 @@ def public(module):
 
 EXPORTS = [getattr(kd, name) for name in kd.__all__]
 DOCUMENTED = [t for t in EXPORTS if not inspect.ismodule(t)]
-DOCUMENTED += public(kd.losses) + public(kd.tuner)
+DOCUMENTED += public(kd.bias) + public(kd.losses)
+DOCUMENTED += public(kd.tuner)
 
 
 def test_exports():

@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-FIRST, CACHE, VIEWS, WORKERS, SEARCH = CODE
+FIRST, CACHE, VIEWS, WORKERS, SEARCH, BIAS = CODE
 
 
 def run(code, names):
@@ -34,6 +34,8 @@ def test_first_examples_run(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("soft_loss") > 1
     run(SEARCH, names)
     assert isinstance(names["best"], keras.Sequential)
+    run(BIAS, names)
+    assert isinstance(names["mended"], keras.Sequential)
 
 
 def test_workers_example_runs(tmp_path, monkeypatch):
@@ -74,7 +76,9 @@ def test_public_name_is_in_the_api_table(name):
     assert f"kd.{name}" in README
 
 
-@pytest.mark.parametrize("module", [kd.losses, kd.transforms, kd.tuner])
+@pytest.mark.parametrize(
+    "module", [kd.bias, kd.losses, kd.transforms, kd.tuner]
+)
 def test_public_functions_are_in_the_api_table(module):
     own = {
         name
