@@ -13,7 +13,7 @@ Parts, each a list of runs that is kept in the work folder and resumed:
                alone at T = 20, and what the tuning chose of soft targets,
                soft targets with labels, TTM and WTTM; 5 seeds
   temperature  soft targets alone at 9 temperatures, for 800, 300 and 30 units
-               per layer; 5 seeds
+               per layer; 5 seeds, 3 for 800 units
   omitted      a transfer set without threes, and one of sevens and eights
                alone, before and after shifting the biases; 5 seeds. These
                students see 50,000 images at most; the shifts are found on the
@@ -110,11 +110,22 @@ class Size:
     temperatures: tuple[float, ...] = TEMPERATURES
     teachers: int = 3
     seeds: int = 5
+    sweep_seeds: tuple[int, ...] = (3, 5, 5)
     tuning_seeds: int = 1
     candidates: int | None = None
 
 
-SHORT = Size(32, 2, 2, (8,), (1.0, 20.0), 1, 2, 1, 1)
+SHORT = Size(
+    teacher_units=32,
+    teacher_epochs=2,
+    student_epochs=2,
+    units=(8,),
+    temperatures=(1.0, 20.0),
+    teachers=1,
+    seeds=2,
+    sweep_seeds=(2,),
+    candidates=1,
+)
 
 
 class Experiment:
@@ -262,7 +273,8 @@ class Experiment:
 
     def students(self) -> dict:
         methods = {"soft targets alone, T = 20": PAPERS} | self.chosen()
-        errors = self.over_seeds(list(methods.values()), self.size.units[0])
+        units, seeds = self.size.units[0], self.size.seeds
+        errors = self.over_seeds(list(methods.values()), units, seeds)
         return {
             name: {"method": str(method)} | summary(errors[method])
             for name, method in methods.items()
@@ -271,8 +283,9 @@ class Experiment:
     def temperature(self) -> dict:
         methods = [Method("SoftTargets", t) for t in self.size.temperatures]
         result = {}
-        for units in reversed(self.size.units):
-            errors = self.over_seeds(methods, units)
+        sizes = zip(self.size.units, self.size.sweep_seeds, strict=True)
+        for units, seeds in reversed(list(sizes)):
+            errors = self.over_seeds(methods, units, seeds)
             result[str(units)] = {
                 f"{method.temperature:g}": summary(errors[method])
                 for method in methods
@@ -280,11 +293,11 @@ class Experiment:
         return result
 
     def over_seeds(
-        self, methods: list[Method], units: int
+        self, methods: list[Method], units: int, seeds: int
     ) -> dict[Method, list[int]]:
         """Test errors of each seed, all methods of one before the next."""
         errors: dict[Method, list[int]] = {method: [] for method in methods}
-        for seed, method in itertools.product(range(self.size.seeds), methods):
+        for seed, method in itertools.product(range(seeds), methods):
             found = self.tested(method, units, seed)["errors"]
             errors[method].append(found)
         return errors
