@@ -187,29 +187,37 @@ def student_name(temperature: float) -> str:
 
 def tune(data: Any, plan: Plan, runs: Runs) -> list[dict]:
     """Single networks of each setting on held-out takes, the best first."""
-    tried = []
-    for dropout, rate in itertools.product(plan.dropouts, plan.rates):
-        settings = {
-            "dropout": dropout,
-            "rate": rate,
-            "units": plan.units,
-            "epochs": plan.epochs,
-        }
-        scores = []
-        for seed in range(plan.tuning_seeds):
-            masks = digits.split_by_take(data, held_out=True)
-            name = f"tuning-{dropout:g}-{rate:g}"
-            fold = Fold(name, data, masks, seed, settings, runs)
-            run = fold.run("single-0", lambda fold=fold: fold.member(0))
-            scores.append(run["frame_accuracy"])
-        tried.append({"settings": settings, "held_out": summary(scores)})
+    shared = {"units": plan.units, "epochs": plan.epochs}
+    grid = [
+        {"dropout": dropout, "rate": rate, **shared}
+        for dropout, rate in itertools.product(plan.dropouts, plan.rates)
+    ]
+    if len(grid) == 1:
+        return [{"settings": grid[0]}]
+    tried = [
+        {"settings": settings, "held_out": held_out(data, plan, settings, runs)}
+        for settings in grid
+    ]
     return sorted(tried, key=lambda entry: -entry["held_out"]["mean"])
+
+
+def held_out(data: Any, plan: Plan, settings: dict, runs: Runs) -> dict:
+    masks = digits.split_by_take(data, held_out=True)
+    name = f"tuning-{settings['dropout']:g}-{settings['rate']:g}"
+    scores = []
+    for seed in range(plan.tuning_seeds):
+        fold = Fold(name, data, masks, seed, settings, runs)
+        run = fold.run("single-0", lambda fold=fold: fold.member(0))
+        scores.append(run["frame_accuracy"])
+    return summary(scores)
 
 
 def choose_temperature(
     data: Any, plan: Plan, settings: dict, runs: Runs
 ) -> dict:
     """Frame accuracy on held-out takes at each temperature, and the best."""
+    if len(plan.temperatures) == 1:
+        return {"temperature": plan.temperatures[0]}
     masks = digits.split_by_take(data, held_out=True)
     fold = Fold("choice", data, masks, 0, settings, runs)
     scores = {

@@ -43,7 +43,7 @@ LEFT, RIGHT = 7, 7  # frames of context
 CONTEXT = LEFT + 1 + RIGHT
 BATCH = 250
 EPOCHS = 7
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 4e-3
 TEMPERATURE = 2.0
 MEMBERS = 4
 TEST_TAKES = range(5)  # the official test set
@@ -196,7 +196,7 @@ def in_context(features):
     return padded[windows].reshape(len(features), -1)
 
 
-def network(units=128, hidden=2, dropout=0.0):
+def network(units=128, hidden=2, dropout=0.1):
     """A classifier of frames that ends in logits."""
     stack = [keras.Input((CONTEXT * BANDS,))]
     for i in range(hidden):

@@ -219,9 +219,13 @@ def test_the_example_runs(tmp_path, capsys):
     assert png.startswith(b"\x89PNG") and len(png) > 20_000
 
 
-def test_the_benchmark_runs(tmp_path, monkeypatch):
+@pytest.fixture
+def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    benchmark = load("benchmarks")
+    return load("benchmarks")
+
+
+def test_the_benchmark_runs(tmp_path, benchmark):
     benchmark.main(["--short", "--out", str(tmp_path)])
     assert (tmp_path / "spoken_digits.png").exists()
     result = json.loads((tmp_path / "spoken_digits.json").read_text())
@@ -241,14 +245,38 @@ def test_the_benchmark_runs(tmp_path, monkeypatch):
         np.testing.assert_allclose(kept, ratio)
 
 
-def test_the_benchmark_resumes(tmp_path, monkeypatch):
+def test_choices_are_the_best_on_held_out_takes(
+    tmp_path, benchmark, monkeypatch, data
+):
+    """Networks are stood in for by what distinguishes them."""
+    seen = []
+
+    def measure(self, value):
+        seen.append((len(self.train[0]), len(self.test[0])))
+        return {"frame_accuracy": value, "utterance_error": 0.0}
+
+    fold = benchmark.Fold
+    monkeypatch.setattr(fold, "measure", measure)
+    monkeypatch.setattr(fold, "member", lambda self, _: self.settings["rate"])
+    monkeypatch.setattr(
+        fold, "student", lambda self, temperature, *_: temperature % 10
+    )
+    plan, runs = benchmark.Plan(), benchmark.Runs(tmp_path)
+    tried = benchmark.tune(data, plan, runs)
+    assert tried[0]["settings"]["rate"] == max(plan.rates)
+    assert len(tried) == len(plan.rates) * len(plan.dropouts)
+    settings = tried[0]["settings"]
+    choice = benchmark.choose_temperature(data, plan, settings, runs)
+    assert choice["temperature"] == 5.0
+    assert set(choice["held_out"]) == {"1", "2", "5", "10"}
+    assert set(seen) == {(2 + 7, 4 + 6)}  # Takes 10 and 49; takes 5 and 9.
+
+
+def test_the_benchmark_resumes(tmp_path, benchmark):
     """Finished runs are read; what they stand for is not trained again."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    benchmark = load("benchmarks")
-    runs = benchmark.Runs(tmp_path)
     scores = {"frame_accuracy": 0.9, "utterance_error": 0.1}
     fold = benchmark.Fold.__new__(benchmark.Fold)
-    fold.name, fold.seed, fold.runs = "takes", 0, runs
+    fold.name, fold.seed, fold.runs = "takes", 0, benchmark.Runs(tmp_path)
     fold.settings, fold.train = {"epochs": 1}, ([1, 2], [0, 1])
     fold.measure = lambda model: scores
     assert fold.run("single-0", lambda: None) == scores
