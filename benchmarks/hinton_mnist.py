@@ -12,6 +12,7 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   students     2 x 800 units on the plain images: labels alone, soft targets
                alone at T = 20, and what the tuning chose of soft targets,
                soft targets with labels, TTM and WTTM; 5 seeds
+  longer       soft targets alone at T = 20 for 5 times as many epochs; 3 seeds
   temperature  soft targets alone at 9 temperatures, for 800, 300 and 30 units
                per layer; 5 seeds, 3 for 800 units
   omitted      a transfer set without threes, and one of sevens and eights
@@ -49,7 +50,14 @@ from runs import Runs, summary
 
 import keras_distill as kd
 
-PARTS = ("tuning", "teachers", "students", "temperature", "omitted")
+PARTS = (
+    "tuning",
+    "teachers",
+    "students",
+    "longer",
+    "temperature",
+    "omitted",
+)
 TEMPERATURES = (1.0, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
 PAPER = {
     "teacher": 67,
@@ -111,6 +119,8 @@ class Size:
     teachers: int = 3
     seeds: int = 5
     sweep_seeds: tuple[int, ...] = (3, 5, 5)
+    longer: int = 5
+    longer_seeds: int = 3
     tuning_seeds: int = 1
     candidates: int | None = None
 
@@ -124,6 +134,8 @@ SHORT = Size(
     teachers=1,
     seeds=2,
     sweep_seeds=(2,),
+    longer=2,
+    longer_seeds=2,
     candidates=1,
 )
 
@@ -178,12 +190,14 @@ class Experiment:
         data: tuple,
         logits: np.ndarray | None,
         seed: int,
+        longer: int = 1,
     ) -> keras.Model:
         """A student, trained on images, labels and a teacher's logits."""
         keras.utils.set_random_seed(1000 + seed)
         student = mnist.student_network(units)
         x, y = data
-        epochs, rate = self.size.student_epochs, method.learning_rate
+        epochs = self.size.student_epochs * longer
+        rate = method.learning_rate
         optimizer = mnist.adam(len(x), epochs, rate=rate)
         fit = {"batch_size": mnist.BATCH, "epochs": epochs, "verbose": 0}
         if method.loss is None:
@@ -201,16 +215,21 @@ class Experiment:
         distiller.fit(kd.WithTeacherLogits(x, logits), y, **fit)
         return distiller.student
 
-    def tested(self, method: Method, units: int, seed: int) -> dict:
+    def tested(
+        self, method: Method, units: int, seed: int, longer: int = 1
+    ) -> dict:
         """The test errors of a student of all training images."""
 
         def make() -> dict:
             data, logits = self.train, self.logits()
-            model = self.student(method, units, data, logits, seed)
+            model = self.student(method, units, data, logits, seed, longer)
             return {"errors": mnist.errors(model, *self.test)}
 
         settings = {"method": asdict(method), "units": units, "seed": seed}
-        return self.run(f"test {units} {method} {seed}", settings, make)
+        name = f"test {units} {method} {seed}"
+        if longer > 1:
+            name, settings["longer"] = f"{name}, {longer} x longer", longer
+        return self.run(name, settings, make)
 
     @property
     def grid(self) -> dict[str, list[Method]]:
@@ -279,6 +298,13 @@ class Experiment:
             name: {"method": str(method)} | summary(errors[method])
             for name, method in methods.items()
         }
+
+    def longer(self) -> dict:
+        size = self.size
+        return summary(
+            self.tested(PAPERS, size.units[0], seed, size.longer)["errors"]
+            for seed in range(size.longer_seeds)
+        )
 
     def temperature(self) -> dict:
         methods = [Method("SoftTargets", t) for t in self.size.temperatures]

@@ -95,7 +95,9 @@ def fit_bias(
       exactly, by sorting these places. Of several best intervals the widest is
       taken, and its middle; 0 if no shift is better. Several shifts are
       optimised in turn until none gains, from 0 and from the shifts of the
-      highest likelihood; the better result is returned.
+      highest likelihood; the better result is returned. The time grows with
+      examples times classes times shifts; a shift for each of many hundred
+      classes is better fitted by likelihood.
     - "likelihood": the only maximum, by Newton's method. There each group's
       mean probability equals its share of the labels. Each group must have
       labels, and not all of them.
