@@ -29,8 +29,11 @@ train on takes 5 to 49. Test data are read after the last epoch.
 Command: KERAS_BACKEND=jax python benchmarks/spoken_digits.py --data_dir FOLDER
          (of TFDS data; downloaded if it is left out). Runs again where it was
          stopped. `--short` takes seconds on made-up sounds and proves nothing.
-Minutes: MINUTES
-Expect:  EXPECT
+Minutes: about 30 of one idle core; 70 beside other work.
+Expect:  on known speakers 92.0 % of the frames for single networks, 93 % for
+         the ensemble, and nothing gained by a student at T = 1 or 2, less than
+         nothing at 5 and 10; on unseen speakers around 50 %, the ensemble 2
+         points above single networks, and students that gain 0.6 to 2 points.
 Writes:  benchmarks/results/spoken_digits.json and spoken_digits.png after each
          fold; the runs themselves in --work.
 """
@@ -348,21 +351,14 @@ def plot_metric(axes: Any, one: dict, metric: str) -> None:
         axes.errorbar(place + 0.22, mean, sd, fmt="D", color=colour, capsize=4)
         axes.text(place + 0.3, mean, f"{mean:+.2f}", va="bottom", color=colour)
     axes.axhline(0, color=SINGLE, linestyle="--")
-    axes.text(
-        0.01,
-        0,
-        f"single: {100 * base.mean():.1f} %",
-        color=SINGLE,
-        va="bottom",
-        transform=axes.get_yaxis_transform(),
-    )
     labels = [
         arm.replace(", ", "\n") if "," in arm else f"ensemble,\n{arm}"
         for arm in arms
     ]
     axes.set_xticks(range(len(arms)), labels)
     axes.set(xlim=(-0.5, len(arms)))
-    axes.set_ylabel(f"{metric.replace('_', ' ')}, points above single")
+    name, mean = metric.replace("_", " "), 100 * base.mean()
+    axes.set_ylabel(f"{name}, points above single ({mean:.1f} %)")
     axes.spines[["top", "right"]].set_visible(False)
 
 

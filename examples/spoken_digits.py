@@ -12,10 +12,18 @@ frames of a recording, 0.16 s, and names the digit that is being spoken. Four
 such networks, alike but for their initial weights, are better together than
 each alone. A fifth of the same size is trained on the labels and on the soft
 targets of the four, half and half. An utterance is the digit with the largest
-mean probability over its frames. The test set are takes 0 to 4 of 10 digits by
-6 speakers, 300 recordings; the 2,700 others are for training.
+mean probability over its frames. The test set are 1,000 recordings by 2 speakers
+that nobody heard in training; training is on 1,800 recordings by 4 others.
 
-EXPECTED
+Expected on JAX, from one run:
+
+                frame accuracy   utterance error
+single                   49.4%             37.3%  mean of 4
+ensemble                 51.2%             34.9%
+distilled                50.5%             36.4%
+
+The single networks differ by 4 points. On new recordings by known speakers they
+are right on 92 % of the frames, and the student gains nothing there.
 
 benchmarks/spoken_digits.py has ensembles of 10, several seeds and temperatures,
 and speakers that were not heard in training; its choices are used here.
@@ -44,8 +52,9 @@ CONTEXT = LEFT + 1 + RIGHT
 BATCH = 250
 EPOCHS = 7
 LEARNING_RATE = 4e-3
-TEMPERATURE = 2.0
+TEMPERATURE = 1.0
 MEMBERS = 4
+UNSEEN = 2  # speakers that the example tests on, the first in the alphabet
 TEST_TAKES = range(5)  # the official test set
 HELD_OUT_TAKES = range(5, 10)  # for choices
 
@@ -423,8 +432,10 @@ def main(arguments=None):
     start = time.perf_counter()
     options.out.mkdir(parents=True, exist_ok=True)
     data = made_up() if options.short else load(options.data_dir)
-    chosen, evaluated = split_by_take(data)
-    training, test = frames(data, chosen)[:2], frames(data, evaluated)
+    unseen = np.unique(data.speakers)[:UNSEEN]
+    chosen, evaluated = split_by_speaker(data, unseen)
+    training = frames(data, chosen, chosen)[:2]
+    test = frames(data, evaluated, chosen)
     print(f"{len(training[0])} frames to train on", flush=True)
     count, epochs = (2, 3) if options.short else (MEMBERS, EPOCHS)
     ensemble, scores = compare(training, test, count, epochs)
