@@ -12,8 +12,8 @@ frames of a recording, 0.16 s, and names the digit that is being spoken. Four
 such networks, alike but for their initial weights, are better together than
 each alone. A fifth of the same size is trained on the labels and on the soft
 targets of the four, half and half. An utterance is the digit with the largest
-mean probability over its frames. The test set are 1,000 recordings by 2 speakers
-that nobody heard in training; training is on 1,800 recordings by 4 others.
+mean probability over its frames. The test set are 1,000 recordings by 2
+speakers who are not in the training set, 1,800 recordings by the 4 others.
 
 Expected on JAX, from one run:
 
@@ -22,8 +22,9 @@ single                   49.4%             37.3%  mean of 4
 ensemble                 51.2%             34.9%
 distilled                50.5%             36.4%
 
-The single networks differ by 4 points. On new recordings by known speakers they
-are right on 92 % of the frames, and the student gains nothing there.
+The single networks differ by 4 points, so one run proves little. On new takes
+of known speakers they are right on 92 % of the frames, and a student at this
+temperature gains nothing over them.
 
 benchmarks/spoken_digits.py has ensembles of 10, several seeds and temperatures,
 and speakers that were not heard in training; its choices are used here.
