@@ -34,7 +34,7 @@ def draw(path: pathlib.Path) -> None:
         axes.errorbar(
             temperatures,
             values.mean(axis=1),
-            values.std(axis=1, ddof=1),
+            values.std(axis=1, ddof=min(1, values.shape[1] - 1)),
             color="#0072B2",
             capsize=4,
         )

@@ -5,33 +5,14 @@ Command: python benchmarks/tables.py          rewrites README.md
 """
 
 import argparse
-import json
 import pathlib
 import re
 import sys
-from typing import Any
+
+import paper_tables
+from formatting import load, markdown, percent, where
 
 ROOT = pathlib.Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-
-
-def load(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def where(environment: dict) -> str:
-    versions = ", ".join(
-        f"{name} {version}" for name, version in environment["versions"].items()
-    )
-    return (
-        f"{environment['cores']} cores of {environment['processor']}; "
-        f"{versions}."
-    )
 
 
 def quickstart() -> str:
@@ -66,10 +47,6 @@ def quickstart() -> str:
     )
     environment = {**result["hardware"], "versions": result["versions"]}
     return f"{table}\n\n{note}{where(environment)}"
-
-
-def percent(summary: dict) -> str:
-    return f"{summary['mean']:.1%} (sd {100 * summary['sd']:.1f})"
 
 
 def defects() -> str:
@@ -201,6 +178,8 @@ TABLES = {
     "cache memory": cache_memory,
     "cache losses": cache_losses,
     "temperature search": temperature_search,
+    "few and wrong labels": paper_tables.regularizers,
+    "spoken digits": paper_tables.spoken_digits,
 }
 
 

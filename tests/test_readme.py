@@ -63,7 +63,8 @@ if importlib.util.find_spec("tensorflow"):
         assert len({view.tobytes() for view in found}) > 6
 
 
-def test_tables_are_those_of_the_result_files():
+def test_tables_are_those_of_the_result_files(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     path = ROOT / "benchmarks" / "tables.py"
     spec = importlib.util.spec_from_file_location("tables", path)
     tables = importlib.util.module_from_spec(spec)

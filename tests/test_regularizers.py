@@ -125,9 +125,6 @@ def test_a_finished_student_is_not_trained_again(tmp_path):
     assert len(scored) == 4
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="slow scripts run on JAX"
-)
 def test_short_mode_reports_every_arm(tmp_path):
     result = run(tmp_path)
     arms = result["mnist"]["shares"]["0.1"]
