@@ -12,9 +12,9 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   students     2 x 800 units on the plain images: labels alone, soft targets
                alone at T = 20, and what the tuning chose of soft targets,
                soft targets with labels, TTM and WTTM; 5 seeds
-  longer       soft targets alone at T = 20 for 5 times as many epochs; 3 seeds
+  longer       soft targets alone at T = 20 for 5 times as many epochs; 1 seed
   temperature  soft targets alone at 9 temperatures, for 800, 300 and 30 units
-               per layer; 5 seeds, 3 for 800 units
+               per layer; 5 seeds for 30 units, 3 for the others
   omitted      a transfer set without threes, and one of sevens and eights
                alone, before and after shifting the biases; 5 seeds. These
                students see 50,000 images at most; the shifts are found on the
@@ -118,9 +118,9 @@ class Size:
     temperatures: tuple[float, ...] = TEMPERATURES
     teachers: int = 1
     seeds: int = 5
-    sweep_seeds: tuple[int, ...] = (3, 5, 5)
+    sweep_seeds: tuple[int, ...] = (3, 3, 5)
     longer: int = 5
-    longer_seeds: int = 3
+    longer_seeds: int = 1
     tuning_seeds: int = 1
     candidates: int | None = None
 
