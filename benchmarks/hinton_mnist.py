@@ -28,8 +28,13 @@ Command: KERAS_BACKEND=jax python benchmarks/hinton_mnist.py --data_dir FOLDER
          (of TFDS data; downloaded if it is left out). `--part NAME` runs one
          part, so that two processes can share the work; `--short` takes
          seconds on scikit-learn's digits and proves nothing.
-Minutes: MINUTES
-Expect:  EXPECT
+Minutes: about 75 on 2 cores: teachers 15, students 1 each, those of 300 and 30
+         units 10 and 5 seconds. Two processes with a `--part` each take less.
+Expect:  errors of 10,000: teacher 71, labels alone 145, soft targets at T = 20
+         108 (92 in one longer run), and no method below 105; without threes
+         217, of them 117 threes, and 154 and 22 after one shift; of sevens and
+         eights alone 72 % wrong, 32 % after a common shift, 19 % after one for
+         each class. The best temperature is lower for smaller students.
 Writes:  benchmarks/results/hinton_mnist.json and hinton_mnist.png, once all
          parts are there; the runs themselves in .work/hinton_mnist.
 """

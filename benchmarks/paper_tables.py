@@ -14,7 +14,7 @@ def errors(found: dict, digits: int = 1) -> str:
 
 def share(found: dict) -> str:
     """Mean and standard deviation of counts of 10,000, as percentages."""
-    return f"{found['mean'] / 100:.1f} % (sd {found['sd'] / 100:.1f})"
+    return f"{found['mean'] / 100:.1f}% (sd {found['sd'] / 100:.1f})"
 
 
 def mnist_rows() -> list[Row]:
@@ -102,13 +102,13 @@ def omitted_rows(omitted: dict) -> list[Row]:
         ],
         [
             "sevens and eights only: error rate",
-            "47.3 %",
+            "47.3%",
             share(two["as trained"]["errors"]),
             seeds,
         ],
         [
             f"their biases shifted alike, with labels (ours: {both:+.1f})",
-            "13.2 % (-7.6)",
+            "13.2% (-7.6)",
             share(two["7 and 8, accuracy"]["errors"]),
             seeds,
         ],
@@ -153,7 +153,7 @@ def regularizer_rows() -> list[Row]:
     speech, images = result["spoken_digits"], result["mnist"]
     rows = []
     for what, part, paper in (
-        ("speech frames", speech, ["58.9 %", "44.5 %", "57.0 %"]),
+        ("speech frames", speech, ["58.9%", "44.5%", "57.0%"]),
         ("MNIST", images, ["", "", ""]),
     ):
         small = part["shares"]["0.03"]

@@ -30,10 +30,10 @@ Command: KERAS_BACKEND=jax python benchmarks/spoken_digits.py --data_dir FOLDER
          (of TFDS data; downloaded if it is left out). Runs again where it was
          stopped. `--short` takes seconds on made-up sounds and proves nothing.
 Minutes: about 30 of one idle core; 70 beside other work.
-Expect:  (2 of 5 seeds, 1 of 3 pairs) on known speakers 92.0 % of the frames for
-         single networks, 92.9 % for the ensemble, 91.9 % for a student at T = 1
-         and less at higher T; on unseen speakers 49 %, 51 % and 50 to 51 %,
-         where single networks alone scatter by 1.4 points (sd).
+Expect:  on known speakers 92.0 % of the frames for single networks, 92.9 % for
+         the ensemble, 92.0 % for a student at T = 1 and less at higher T; on
+         unseen speakers 51.1, 53.3 and 50.9 to 52.4 %, where single networks
+         alone scatter by 1.0 points (sd).
 Writes:  benchmarks/results/spoken_digits.json and spoken_digits.png after each
          fold; the runs themselves in --work.
 """

@@ -178,6 +178,8 @@ TABLES = {
     "cache memory": cache_memory,
     "cache losses": cache_losses,
     "temperature search": temperature_search,
+    "claims": paper_tables.claims,
+    "mnist students": paper_tables.mnist_students,
     "few and wrong labels": paper_tables.regularizers,
     "spoken digits": paper_tables.spoken_digits,
 }
