@@ -6,7 +6,8 @@
 Choose the backend with KERAS_BACKEND=jax, tensorflow or torch. Needs
 matplotlib, tensorflow and tensorflow-datasets, which downloads the Free Spoken
 Digit Dataset (and asks for pydub to prepare it); `--data_dir FOLDER` uses TFDS
-data that you have. `pip install -e ".[jax,tensorflow,benchmarks]" pydub` has all of it.
+data that you have. All of it comes with
+`pip install -e ".[jax,tensorflow,benchmarks]" pydub`.
 
 The setting of Hinton et al. 2015, section 4, made small: a network hears 15
 frames of a recording, 0.16 s, and names the digit that is being spoken. Four
