@@ -165,23 +165,35 @@ class Experiment:
         return self.runs(name, common | settings, make)
 
     def teacher(self, seed: int, whole: bool = True) -> keras.Model:
-        data, name = (self.train, "all") if whole else (self.kept, "part")
         return mnist.train_teacher(
-            data,
+            self.train if whole else self.kept,
             self.size.teacher_epochs,
             seed,
-            self.work / f"teacher-{name}-{seed}.keras",
+            self.work / f"{self.teacher_name(seed, whole)}.keras",
             self.size.teacher_units,
         )
 
-    @functools.cache  # noqa: B019
-    def logits(self, whole: bool = True) -> np.ndarray:
-        """The first teacher's logits for the images it was trained on."""
+    def teacher_name(self, seed: int, whole: bool) -> str:
+        size = self.size
+        settings = f"{size.teacher_units}-{size.teacher_epochs}-{seed}"
+        return f"teacher-{'all' if whole else 'part'}-{settings}"
+
+    @functools.cached_property
+    def logits(self) -> np.ndarray:
+        """The first teacher's logits for all training images."""
+        return self.cached_logits(whole=True)
+
+    @functools.cached_property
+    def tuning_logits(self) -> np.ndarray:
+        """The tuning teacher's logits for the images that it has seen."""
+        return self.cached_logits(whole=False)
+
+    def cached_logits(self, whole: bool) -> np.ndarray:
         x = (self.train if whole else self.kept)[0]
         cache = kd.TeacherCache.build(
             self.teacher(0, whole),
             x,
-            self.work / f"logits-{'all' if whole else 'part'}-0",
+            self.work / f"{self.teacher_name(0, whole)}-logits",
             batch_size=1000,
             verbose=0,
         )
@@ -225,8 +237,9 @@ class Experiment:
         """The test errors of a student of all training images."""
 
         def make() -> dict:
-            data, logits = self.train, self.logits()
-            model = self.student(method, units, data, logits, seed, longer)
+            model = self.student(
+                method, units, self.train, self.logits, seed, longer
+            )
             return {"errors": mnist.errors(model, *self.test)}
 
         settings = {"method": asdict(method), "units": units, "seed": seed}
@@ -266,8 +279,7 @@ class Experiment:
 
     def held_out_errors(self, method: Method, seed: int) -> int:
         def make() -> dict:
-            logits = self.logits(whole=False)
-            units = self.size.units[0]
+            units, logits = self.size.units[0], self.tuning_logits
             model = self.student(method, units, self.kept, logits, seed)
             return {"errors": mnist.errors(model, *self.held_out)}
 
@@ -370,7 +382,7 @@ class Experiment:
         rows = order[: len(self.kept[0])]
         rows = rows[np.isin(self.train[1][rows], present)]
         x, y = self.train[0][rows], self.train[1][rows]
-        logits = self.logits()[rows]
+        logits = self.logits[rows]
         units = self.size.units[0]
         student = self.student(PAPERS, units, (x, y), logits, seed)
         result = {"as trained": self.by_class(student, present)}
@@ -421,11 +433,14 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--short", action="store_true", help="a quick check")
     parser.add_argument("--out", default=None, help="folder for the results")
-    parser.add_argument("--work", default=".work/hinton_mnist")
+    parser.add_argument("--work", default=None, help="where runs are kept")
     options = parser.parse_args()
+    work = ".work/hinton_mnist" + ("-short" if options.short else "")
     train, test = load(options.short, options.data_dir)
     size = SHORT if options.short else Size()
-    experiment = Experiment(size, train, test, pathlib.Path(options.work))
+    experiment = Experiment(
+        size, train, test, pathlib.Path(options.work or work)
+    )
     found = {
         part: getattr(experiment, part)() for part in options.part or PARTS
     }

@@ -98,6 +98,9 @@ class Fold:
         training, evaluation = masks
         self.name, self.seed = name, seed
         self.settings, self.runs = settings, runs
+        # Networks of other settings are other files.
+        chosen = "-".join(f"{value:g}" for value in settings.values())
+        self.stem = f"{name}-{seed}-{chosen}"
         self.train = digits.frames(data, training, training)[:2]
         self.test = digits.frames(data, evaluation, training)
         self._attached = None
@@ -117,7 +120,7 @@ class Fold:
         )
 
     def member(self, number: int) -> keras.Model:
-        path = self.runs.folder / f"{self.name}-{self.seed}-{number}.keras"
+        path = self.runs.folder / f"{self.stem}-{number}.keras"
         if path.exists():
             return keras.models.load_model(path)
         model = digits.train(
@@ -139,7 +142,7 @@ class Fold:
             cache = kd.TeacherCache.build(
                 self.ensemble(members, "arithmetic"),
                 self.train,
-                self.runs.folder / f"{self.name}-{self.seed}-cache",
+                self.runs.folder / f"{self.stem}-cache",
                 batch_size=1000,
                 verbose=0,
             )

@@ -40,6 +40,7 @@ from typing import Any
 
 import keras
 import keras_tuner
+import mnist
 import numpy as np
 from environment import RESULTS, environment, save_results
 
@@ -58,14 +59,9 @@ def network(*units: int, features: int) -> keras.Model:
     )
 
 
-def mnist(data_dir: str | None) -> tuple:
+def images(data_dir: str | None) -> tuple:
     """Training images and labels, and 10,000 of them held out."""
-    import tensorflow_datasets as tfds
-
-    data = tfds.load("mnist", split="train", data_dir=data_dir, batch_size=-1)
-    data = tfds.as_numpy(data)
-    x = data["image"].reshape(len(data["image"]), -1).astype("float32") / 255
-    y = data["label"].astype("int32")
+    x, y = mnist.load("train", data_dir)
     return (x[:-10_000], y[:-10_000]), (x[-10_000:], y[-10_000:])
 
 
@@ -252,7 +248,7 @@ def main() -> None:
     options = parser.parse_args()
     small = options.digits or options.short
     trials, blocks, epochs = (2, 1, 1) if options.short else (20, 10, 5)
-    train, held_out = digits() if small else mnist(options.data_dir)
+    train, held_out = digits() if small else images(options.data_dir)
     keras.utils.set_random_seed(0)
     teacher = network(*TEACHER, features=train[0].shape[1])
     teacher.compile("adam", CROSSENTROPY, metrics=["accuracy"])

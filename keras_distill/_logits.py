@@ -9,7 +9,6 @@ import keras
 _PASS_THROUGH = (
     keras.layers.Dropout,
     keras.layers.Flatten,
-    keras.layers.Identity,
     keras.layers.Permute,
     keras.layers.Reshape,
 )
@@ -76,10 +75,15 @@ def source(tensor: Any) -> tuple[Any, Any, int]:
 
 
 def _passes_through(operation: Any) -> bool:
+    return is_identity(operation) or isinstance(operation, _PASS_THROUGH)
+
+
+def is_identity(operation: Any) -> bool:
+    """Whether a layer returns its inputs, in its own dtype."""
     linear = isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
-    return linear or isinstance(operation, _PASS_THROUGH)
+    return linear or isinstance(operation, keras.layers.Identity)
 
 
 def require_logits(name: str, model: keras.Model) -> None:

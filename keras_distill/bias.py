@@ -49,9 +49,9 @@ def shift_bias(
 
     Raises:
         TypeError: If `model` is no Keras model, or `amount` no number.
-        ValueError: If the model is subclassed, not built, has several outputs
-            or ends in probabilities; if a class does not exist or is named
-            twice; or if amounts and classes differ in number.
+        ValueError: If the model is subclassed, not built, has several outputs,
+            ends in probabilities or cannot be cloned; if a class does not exist
+            or is named twice; or if amounts and classes differ in number.
 
     Example:
 
@@ -119,8 +119,8 @@ def fit_bias(
     Raises:
         TypeError: If `model` is no Keras model.
         ValueError: If the model ends in probabilities, the data have no labels,
-            a class does not exist or is named twice, or the likelihood has no
-            maximum.
+            a class does not exist or is named twice, `objective` is neither of
+            the two, or the likelihood has no maximum.
 
     Example:
 
@@ -283,7 +283,7 @@ def _last_layer(model: keras.Model) -> Any:
     """The layer whose bias is added to the logits last, None without one."""
     tensor = model.outputs[0]
     layer, node, _ = _logits.source(tensor)
-    while _is_identity(layer):
+    while _logits.is_identity(layer):
         layer, node, _ = _logits.source(node.input_tensors[0])
     if not isinstance(layer, _BIASED) or layer.bias is None:
         return None
@@ -295,13 +295,6 @@ def _last_layer(model: keras.Model) -> Any:
 
 def _used_once(layer: Any) -> bool:
     return len(layer._inbound_nodes) == 1
-
-
-def _is_identity(layer: Any) -> bool:
-    linear = isinstance(layer, keras.layers.Activation) and (
-        layer.activation is keras.activations.linear
-    )
-    return linear or isinstance(layer, keras.layers.Identity)
 
 
 def _behind(model: keras.Model, offset: np.ndarray) -> keras.Model:
