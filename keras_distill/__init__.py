@@ -1,6 +1,13 @@
 """keras_distill: knowledge distillation for Keras 3."""
 
-from keras_distill import bias, losses, transforms, tuner
+from keras_distill import (
+    bias,
+    losses,
+    plotting,
+    specialists,
+    transforms,
+    tuner,
+)
 from keras_distill._attached import WithTeacherLogits
 from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller
@@ -19,6 +26,8 @@ __all__ = [
     "bias",
     "evaluate_fidelity",
     "losses",
+    "plotting",
+    "specialists",
     "transforms",
     "tuner",
 ]

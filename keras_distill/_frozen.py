@@ -89,6 +89,30 @@ class FrozenModel:
             return self.model(x, training=False)
 
 
+class FrozenVariables(keras.Model):
+    """A model none of whose variables is trained.
+
+    The `trainable` flags of its members, which may be trained elsewhere, stay
+    as they are.
+    """
+
+    @property
+    def trainable_variables(self) -> list:
+        return []
+
+    @property
+    def non_trainable_variables(self) -> list:
+        return self.variables
+
+    @property
+    def trainable_weights(self) -> list:
+        return []
+
+    @property
+    def non_trainable_weights(self) -> list:
+        return self.weights
+
+
 def supports_jit(*models: keras.Model) -> bool:
     """Whether all layers of the models can be compiled by XLA."""
     return all(

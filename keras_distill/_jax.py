@@ -1,9 +1,10 @@
-"""What Keras's training loop on JAX needs of us, and nothing elsewhere.
+"""What JAX, and Keras's training loop on it, need of us; nothing elsewhere.
 
 During `fit`, `evaluate` and `predict` on JAX, Keras moves the values of a
 model's variables into the state of a compiled step and empties the variables.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -92,3 +93,25 @@ def _give_back(model: Any, state: tuple) -> None:
     model._jax_state = dict(zip(_STATES[len(state)], state, strict=True))
     model._jax_state_synced = False
     model.jax_state_sync()
+
+
+@contextlib.contextmanager
+def double_precision() -> Iterator[str]:
+    """Gives the widest float dtype that the device computes linear algebra in.
+
+    JAX has float64 in the context alone, also while a float32 function is
+    traced; results must be cast back inside of what uses them.
+    """
+    if keras.backend.backend() != "jax":
+        yield "float64"
+        return
+    import jax
+    import jax.experimental
+
+    if jax.default_backend() == "tpu":
+        yield "float32"
+        return
+    # Where it was before it became public.
+    place: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
+    with place.enable_x64(True):
+        yield "float64"

@@ -23,11 +23,11 @@ def predictions(
     """Runs a model in inference mode; every position is a row."""
     forward = _frozen.FrozenModel(model).compiled()
     parts = []
-    for x, y, weight in _batches(dataset, batch_size):
+    for x, y, weight in batches(dataset, batch_size):
         if not model.built:
             model(x)  # Variables must not be made in a compiled step.
         (logits,) = keras.tree.flatten(_inputs.arrays(forward(x)))
-        parts.append(_rows(logits, y, weight))
+        parts.append(as_rows(logits, y, weight))
     if not parts:
         raise ValueError(
             "`dataset` must hold at least one batch. Received: no batch. A "
@@ -40,11 +40,11 @@ def predictions(
         np.concatenate(labels) if has_labels else None,
         np.concatenate(weight),
     )
-    _check(found)
+    check(found)
     return found
 
 
-def _batches(dataset: Any, batch_size: int) -> Iterator[tuple]:
+def batches(dataset: Any, batch_size: int) -> Iterator[tuple]:
     for batch in _raw_batches(dataset, batch_size):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         x = _inputs.arrays(x)
@@ -79,7 +79,7 @@ def _array(value: Any) -> np.ndarray | None:
     return None if value is None else np.asarray(_inputs.arrays(value))
 
 
-def _rows(
+def as_rows(
     logits: np.ndarray, labels: np.ndarray | None, weight: np.ndarray | None
 ) -> tuple:
     shape = logits.shape[:-1]
@@ -122,7 +122,7 @@ def _per_row(weight: np.ndarray | None, shape: tuple) -> np.ndarray:
     return np.broadcast_to(weight, shape).reshape(-1).astype("float64")
 
 
-def _check(found: Predictions) -> None:
+def check(found: Predictions) -> None:
     classes = found.logits.shape[-1]
     if not np.all(np.isfinite(found.logits)):
         raise ValueError(

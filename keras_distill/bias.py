@@ -6,13 +6,13 @@ logits get one common shift. `amount` has one entry for each.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_distill import _classes, _logits, _shifts, _validation
+from keras_distill import _classes, _copies, _logits, _shifts, _validation
 from keras_distill._classes import Classes
 from keras_distill._predictions import predictions
 
@@ -62,13 +62,13 @@ def shift_bias(
     [0.0, 0.0, 3.5]
     """
     _check_model(model)
-    _require_graph(model)
+    _copies.require_graph("model", model)
     num_classes = model.outputs[0].shape[-1]
     groups = _classes.groups_of(classes, num_classes)
     offset = _shifts.spread(
         _classes.amounts_of(amount, groups), groups, num_classes
     )
-    copy = _copy(model)
+    copy = _copies.copy_of("model", model)
     layer = _last_layer(copy)
     if layer is None:
         return _behind(copy, offset)
@@ -237,46 +237,6 @@ def _check_model(model: keras.Model) -> None:
     _validation.is_model("model", model)
     _validation.one_output("model", model)
     _logits.require_logits("model", model)
-
-
-def _require_graph(model: keras.Model) -> None:
-    if not getattr(model, "outputs", None):
-        kind = type(model).__name__
-        raise ValueError(
-            "`model` must be a Functional or Sequential model that is built. "
-            f"Received: model={model.name!r}, a {kind} without symbolic "
-            "outputs. Wrap a subclassed model in keras.Sequential([keras.Input("
-            "shape), model]), and build a Sequential one with model.build."
-        )
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    try:
-        with _not_compiled(model):
-            copy = keras.models.clone_model(model)
-        copy.set_weights(model.get_weights())
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise ValueError(
-            "`model` must be one that keras.models.clone_model can copy, with "
-            f"its weights. Received: model={model.name!r}, for which that "
-            f"fails: {error}"
-        ) from error
-    # A clone forgets that a nested model is frozen.
-    layers = model._flatten_layers(), copy._flatten_layers()
-    for layer, copied in zip(*layers, strict=True):
-        if copied.trainable != layer.trainable:
-            copied.trainable = layer.trainable
-    return copy
-
-
-@contextlib.contextmanager
-def _not_compiled(model: keras.Model) -> Iterator[None]:
-    """Keras would compile the clone, and fail where a loss is a lambda."""
-    compiled, model.compiled = model.compiled, False
-    try:
-        yield
-    finally:
-        model.compiled = compiled
 
 
 def _last_layer(model: keras.Model) -> Any:

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_distill import _logits, _validation, transforms
+from keras_distill._frozen import FrozenVariables
 from keras_distill._registration import register
 
 Tensor = Any
@@ -15,7 +16,7 @@ _COMBINE = ("arithmetic", "geometric")
 
 
 @register
-class Ensemble(keras.Model):
+class Ensemble(FrozenVariables):
     """Several models as one: the logits of their mean prediction.
 
     Formula: with member distributions `p_m = softmax(v_m)` and weights `w_m`
@@ -89,22 +90,6 @@ class Ensemble(keras.Model):
         pairs = zip(log_w, log_p, strict=True)
         weighted = [weight + member for weight, member in pairs]
         return ops.logsumexp(ops.stack(weighted, axis=0), axis=0)
-
-    @property
-    def trainable_variables(self) -> list:
-        return []
-
-    @property
-    def non_trainable_variables(self) -> list:
-        return self.variables
-
-    @property
-    def trainable_weights(self) -> list:
-        return []
-
-    @property
-    def non_trainable_weights(self) -> list:
-        return self.weights
 
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object

@@ -18,7 +18,8 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 ORDER = ["transforms", "losses", "ensemble", "distiller", "fidelity"]
 ORDER += ["cache", "tuner", "bias", "plotting", "specialists"]
 BACKENDS = {"jax", "tensorflow", "torch"}
-OPTIONAL = {"keras_tuner", "matplotlib", "sklearn", "scipy"}
+OPTIONAL = {"dask", "distributed", "keras_tuner", "matplotlib", "sklearn"}
+OPTIONAL |= {"scipy"}
 
 
 def public(module):
@@ -33,10 +34,17 @@ def public(module):
     ]
 
 
+def issubclass_of_tuple(thing):
+    """Whether it is a record, whose docstring lists attributes."""
+    return inspect.isclass(thing) and issubclass(thing, tuple)
+
+
 EXPORTS = [getattr(kd, name) for name in kd.__all__]
 DOCUMENTED = [t for t in EXPORTS if not inspect.ismodule(t)]
 DOCUMENTED += public(kd.bias) + public(kd.losses)
-DOCUMENTED += public(kd.tuner)
+DOCUMENTED += public(kd.tuner) + public(kd.plotting)
+SPECIALISTS = [getattr(kd.specialists, n) for n in kd.specialists.__all__]
+DOCUMENTED += [t for t in SPECIALISTS if not issubclass_of_tuple(t)]
 
 
 def test_exports():

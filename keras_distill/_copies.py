@@ -1,0 +1,48 @@
+"""Independent copies of models, with their weights."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+
+def require_graph(name: str, model: keras.Model) -> None:
+    """Refuses a model that is subclassed, or not built."""
+    if not getattr(model, "outputs", None):
+        kind = type(model).__name__
+        raise ValueError(
+            f"`{name}` must be a Functional or Sequential model that is built. "
+            f"Received: {name}={model.name!r}, a {kind} without symbolic "
+            "outputs. Wrap a subclassed model in keras.Sequential([keras.Input("
+            "shape), model]), and build a Sequential one with model.build."
+        )
+
+
+def copy_of(name: str, model: keras.Model) -> keras.Model:
+    """A copy that shares nothing with the model, not compiled."""
+    try:
+        with _not_compiled(model):
+            copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be one that keras.models.clone_model can copy, "
+            f"with its weights. Received: {name}={model.name!r}, for which "
+            f"that fails: {error}"
+        ) from error
+    # A clone forgets that a nested model is frozen.
+    layers = model._flatten_layers(), copy._flatten_layers()
+    for layer, copied in zip(*layers, strict=True):
+        if copied.trainable != layer.trainable:
+            copied.trainable = layer.trainable
+    return copy
+
+
+@contextlib.contextmanager
+def _not_compiled(model: keras.Model) -> Iterator[None]:
+    """Keras would compile the clone, and fail where a loss is a lambda."""
+    compiled, model.compiled = model.compiled, False
+    try:
+        yield
+    finally:
+        model.compiled = compiled

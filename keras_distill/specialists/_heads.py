@@ -1,0 +1,158 @@
+"""The layer that makes a classifier's logits: found, read and replaced."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_distill import _logits
+
+Tensor = Any
+_CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_AFTER = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape)
+
+
+class Head(NamedTuple):
+    """A linear layer, with float64 copies of what it holds for each class."""
+
+    layer: keras.layers.Layer
+    kernel: np.ndarray  # (features, classes)
+    bias: np.ndarray  # (classes,)
+
+
+def head_of(model: keras.Model) -> Head:
+    """The layer behind a Functional or Sequential model's logits."""
+    found: list[keras.layers.Layer] = []
+
+    def keep(layer: keras.layers.Layer) -> Callable:
+        found.append(layer)
+        return layer
+
+    _rebuilt(model, model.outputs[0], keep, sizes=None)
+    return _read(model, found[0])
+
+
+def features_of(model: keras.Model) -> keras.Model:
+    """A model of what the head gets, sharing the layers of the given one."""
+    return _like(model, _before_head(model, model.outputs[0]))
+
+
+def with_head(
+    model: keras.Model, kernel: np.ndarray, bias: np.ndarray, name: str
+) -> keras.Model:
+    """The same layers under a head of other rows."""
+    head, units = head_of(model), len(bias)
+
+    def make(layer: keras.layers.Layer) -> Callable:
+        return _new_layer(layer, units)
+
+    sizes = (len(head.bias), units)
+    result = _like(model, _rebuilt(model, model.outputs[0], make, sizes), name)
+    new = head_of(result).layer
+    new.set_weights([kernel.reshape(tuple(new.kernel.shape)), bias])
+    return result
+
+
+def _like(model: keras.Model, output: Tensor, name: str | None = None) -> Any:
+    sequential = isinstance(model, keras.Sequential)
+    inputs = model.inputs[0] if sequential else model.input
+    return keras.Model(inputs, output, name=name)
+
+
+def _rebuilt(
+    model: keras.Model,
+    tensor: Tensor,
+    make: Callable,
+    sizes: tuple[int, int] | None,
+) -> Tensor:
+    """The logits again, made by `make(head)` in the place of the head."""
+    operation, node, index = _logits.source(tensor)
+    if isinstance(operation, keras.Model):
+        output = operation.outputs[index]
+        inner = _rebuilt(operation, output, make, sizes)
+        outer = _like(operation, inner, operation.name)
+        return outer(*node.arguments.args, **node.arguments.kwargs)
+    if _comes_after(operation) and len(node.input_tensors) == 1:
+        below = _rebuilt(model, node.input_tensors[0], make, sizes)
+        return below if sizes is None else _resized(operation, sizes)(below)
+    _require_linear(model, operation)
+    return make(operation)(node.input_tensors[0])
+
+
+def _before_head(model: keras.Model, tensor: Tensor) -> Tensor:
+    operation, node, index = _logits.source(tensor)
+    if isinstance(operation, keras.Model):
+        inner = _before_head(operation, operation.outputs[index])
+        outer = _like(operation, inner)
+        return outer(*node.arguments.args, **node.arguments.kwargs)
+    if _comes_after(operation):
+        return _before_head(model, node.input_tensors[0])
+    return node.input_tensors[0]
+
+
+def _comes_after(operation: Any) -> bool:
+    return _logits.is_identity(operation) or isinstance(operation, _AFTER)
+
+
+def _resized(layer: Any, sizes: tuple[int, int]) -> keras.layers.Layer:
+    if not isinstance(layer, keras.layers.Reshape):
+        return layer
+    before, after = sizes
+    shape = [after if n == before else n for n in layer.target_shape]
+    return keras.layers.Reshape(shape, name=layer.name, dtype=layer.dtype)
+
+
+def _require_linear(model: keras.Model, layer: Any) -> None:
+    dense = isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)
+    pointwise = isinstance(layer, _CONV) and (
+        set(layer.kernel_size) == {1} and layer.groups == 1
+    )
+    linear = getattr(layer, "activation", None) in (
+        None,
+        keras.activations.linear,
+    )
+    plain = not getattr(layer, "quantization_mode", None)
+    flat = pointwise or (dense and len(layer.kernel.shape) == 2)
+    if not (flat and linear and plain):
+        raise ValueError(
+            "The generalist's logits must come from a Dense, EinsumDense or "
+            "1x1 convolution layer that is linear, not quantised, and followed "
+            "by nothing but Flatten, Reshape or Dropout. Received: model="
+            f"{model.name!r}, whose logits come from {layer.name!r}, a "
+            f"{type(layer).__name__}. End the model with keras.layers.Dense("
+            "classes)."
+        )
+
+
+def _read(model: keras.Model, layer: Any) -> Head:
+    kernel = keras.ops.convert_to_numpy(layer.kernel).astype("float64")
+    kernel = kernel.reshape(-1, kernel.shape[-1])
+    if kernel.shape[-1] != model.outputs[0].shape[-1]:
+        raise ValueError(
+            "The generalist's last layer must have one unit per class. "
+            f"Received: {kernel.shape[-1]} units of {layer.name!r} for outputs "
+            f"of shape {tuple(model.outputs[0].shape)}."
+        )
+    if layer.bias is None:
+        return Head(layer, kernel, np.zeros(kernel.shape[-1]))
+    bias = keras.ops.convert_to_numpy(layer.bias).astype("float64")
+    return Head(layer, kernel, bias.reshape(-1))
+
+
+def _new_layer(layer: Any, units: int) -> keras.layers.Layer:
+    """A layer like the head, with another number of units."""
+    same = {
+        key: getattr(layer, key)
+        for key in (
+            "kernel_regularizer",
+            "bias_regularizer",
+            "kernel_constraint",
+            "bias_constraint",
+        )
+    }
+    same |= {"name": f"{layer.name}_specialist", "dtype": layer.dtype_policy}
+    if isinstance(layer, _CONV):
+        strides, padding = layer.strides, layer.padding
+        return type(layer)(units, 1, strides, padding, **same)
+    return keras.layers.Dense(units, **same)

@@ -1,0 +1,209 @@
+"""The training of one specialist, here or in another process.
+
+A job's files bear a name made of all that decides its result: `<name>.keras`,
+the finished specialist; `<name>.json`, what it was trained on; and until then
+`<name>-<epoch>.keras`, the last checkpoint.
+"""
+
+import contextlib
+import copy
+import hashlib
+import json
+import pathlib
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_distill import _inputs, _shards, bias
+from keras_distill.specialists.build import build_specialist
+from keras_distill.specialists.data import specialist_dataset
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all jobs of a call have in common."""
+
+    generalist: str
+    examples: Any
+    backend: str
+    optimizer: dict
+    epochs: int
+    batch_size: int
+    full_softmax: bool
+    special_share: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One specialist to train."""
+
+    folder: pathlib.Path
+    classes: list[int]
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        # Another backend may go on where one has stopped.
+        settings = {**asdict(self.settings), "backend": None}
+        plan = json.dumps([self.classes, settings], sort_keys=True)
+        return f"specialist-{hashlib.sha256(plan.encode()).hexdigest()[:16]}"
+
+    @property
+    def path(self) -> pathlib.Path:
+        return self.folder / f"{self.name}.keras"
+
+    @property
+    def generalist_path(self) -> pathlib.Path:
+        digest = self.settings.generalist[:16]
+        return self.folder / f"generalist-{digest}.keras"
+
+    def load(self) -> keras.Model:
+        return keras.models.load_model(self.path, compile=False)
+
+
+def examples_of(dataset: Any) -> Any:
+    """Tells one set of arrays from another; None for what is not arrays."""
+    if not isinstance(dataset, tuple):
+        return None
+    x, *rest = dataset
+    first = keras.tree.map_structure(lambda a: a[:16], x)
+    labels = [np.ascontiguousarray(_inputs.arrays(part)) for part in rest]
+    digest = hashlib.sha256(b"".join(part.tobytes() for part in labels))
+    return {
+        "examples": _inputs.rows(x),
+        "labels": digest.hexdigest()[:16],
+        "first_inputs_crc32": _inputs.checks(first).tolist(),
+    }
+
+
+def keep_generalist(generalist: keras.Model, job: Job) -> None:
+    if not job.generalist_path.exists():
+        _save(generalist, job.generalist_path)
+
+
+def train(job: Job, dataset: Any) -> dict[str, Any]:
+    """Trains, or goes on training, a specialist; returns what to report."""
+    if job.path.exists():
+        return json.loads(job.path.with_suffix(".json").read_text())
+    _require_backend(job.settings.backend)
+    start = time.perf_counter()
+    settings = job.settings
+    generalist = keras.models.load_model(job.generalist_path, compile=False)
+    dataset = dataset() if callable(dataset) else dataset
+    keras.utils.set_random_seed(settings.seed)
+    data = specialist_dataset(
+        dataset,
+        job.classes,
+        soft_targets=generalist if settings.full_softmax else None,
+        special_share=settings.special_share,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+    model, epoch = _resumed(job)
+    if model is None:
+        model = _new(job, generalist, dataset)
+    streams = not isinstance(data.dataset, keras.utils.PyDataset)
+    history = model.fit(
+        data.dataset,
+        epochs=settings.epochs,
+        initial_epoch=epoch,
+        steps_per_epoch=data.steps_per_epoch if streams else None,
+        shuffle=False,  # The data are, in an order of their own.
+        callbacks=[_Checkpoint(job, data.dataset)],
+        verbose=0,
+    )
+    report = {
+        "classes": job.classes,
+        "settings": asdict(settings),
+        "natural_share": data.natural_share,
+        "correction": data.correction,
+        "loss": float(history.history["loss"][-1]) if history.epoch else None,
+        "seconds": time.perf_counter() - start,
+    }
+    text = json.dumps(report, indent=1) + "\n"
+    _shards.write_atomically(job.path.with_suffix(".json"), text.encode())
+    _save(_corrected(model, job, data.correction), job.path)
+    for _, path in _checkpoints(job):
+        path.unlink(missing_ok=True)
+    return report
+
+
+def _require_backend(backend: str) -> None:
+    if keras.backend.backend() != backend:
+        raise ValueError(
+            "All workers must use one backend. Received: "
+            f"{keras.backend.backend()} on a worker, {backend} where "
+            "train_specialists was called. Set KERAS_BACKEND for the workers."
+        )
+
+
+def _new(job: Job, generalist: keras.Model, dataset: Any) -> keras.Model:
+    settings = job.settings
+    model = build_specialist(
+        generalist,
+        job.classes,
+        inputs=None if settings.full_softmax else dataset,
+        full_softmax=settings.full_softmax,
+    )
+    soft = keras.losses.CategoricalCrossentropy(from_logits=True)
+    hard = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(
+        # Keras changes the configuration of a schedule in place.
+        keras.optimizers.deserialize(copy.deepcopy(settings.optimizer)),
+        soft if settings.full_softmax else hard,
+    )
+    return model
+
+
+def _corrected(model: keras.Model, job: Job, amount: float) -> keras.Model:
+    if job.settings.full_softmax:
+        return bias.shift_bias(model, job.classes, -amount)
+    return bias.shift_bias(model, [len(job.classes)], amount)
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Keeps the model after each epoch, and tells the data which one it is."""
+
+    def __init__(self, job: Job, dataset: Any) -> None:
+        super().__init__()
+        self._job, self._dataset = job, dataset
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if hasattr(self._dataset, "epoch"):
+            self._dataset.epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        path = self._job.folder / f"{self._job.name}-{epoch + 1:05d}.keras"
+        _save(self.model, path)
+        for _, other in _checkpoints(self._job):
+            if other != path:
+                other.unlink(missing_ok=True)
+
+
+def _checkpoints(job: Job) -> list[tuple[int, pathlib.Path]]:
+    """The epochs that are done and their files, the last one first."""
+    paths = job.folder.glob(f"{job.name}-*.keras")
+    found = [(int(path.stem.rpartition("-")[2]), path) for path in paths]
+    return sorted(found, reverse=True)
+
+
+def _resumed(job: Job) -> tuple[keras.Model | None, int]:
+    for epoch, path in _checkpoints(job):
+        with contextlib.suppress(FileNotFoundError):
+            return keras.models.load_model(path), epoch
+    return None, 0
+
+
+def _save(model: keras.Model, path: pathlib.Path) -> None:
+    """A file that appears whole or not at all."""
+    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp.keras")
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,337 @@
+"""train_specialists: results, resumption, lost workers."""
+
+import functools
+import json
+import multiprocessing
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+
+import keras
+import numpy as np
+import pytest
+import specialist_problem as problem
+import specialist_worker
+
+from keras_distill.specialists import _jobs, train_specialists
+
+SETS = [[2, 0], [1, 3]]
+SHORT = {"epochs": 2, "batch_size": 256, "verbose": False}
+# Adam would turn gradients near 0, which are rounding, into whole steps.
+SHORT |= {"optimizer": keras.optimizers.SGD(0.1)}
+
+
+def spawned(workers=2):
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context)
+
+
+def weights(specialists):
+    return [w for s in specialists for w in s.model.get_weights()]
+
+
+def assert_same(a, b):
+    for one, other in zip(weights(a), weights(b), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """What jobs that are never disturbed make."""
+    folder = tmp_path_factory.mktemp("expected")
+    return train_specialists(
+        problem.generalist(), problem.examples(), SETS, folder, **SHORT
+    )
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_specialists_learn_the_posterior(tmp_path, full):
+    """The corrected specialists come to the exact one, also from afar."""
+    generalist = problem.generalist()
+    kernel, bias = generalist.get_weights()
+    generator = np.random.default_rng(0)
+    if not full:  # Its soft targets are what the others are to learn.
+        kernel = kernel + generator.normal(size=kernel.shape)
+        generalist.set_weights([kernel, bias])
+    [specialist] = train_specialists(
+        generalist,
+        problem.examples(),
+        [problem.SPECIAL],
+        tmp_path,
+        epochs=60,
+        optimizer=keras.optimizers.Adam(0.03),
+        full_softmax=full,
+        verbose=False,
+    )
+    p = problem.probabilities(specialist.model)
+    wanted = problem.posterior() if full else problem.collapsed()
+    assert specialist.full_softmax is full
+    np.testing.assert_allclose(p, wanted, atol=0.05)
+
+
+def test_finished_specialists_are_not_trained_again(
+    tmp_path, expected, monkeypatch, capsys
+):
+    generalist, data = problem.generalist(), problem.examples()
+    first = train_specialists(generalist, data, SETS[:1], tmp_path, **SHORT)
+    trained = []
+    train = _jobs.train
+    monkeypatch.setattr(
+        _jobs, "train", lambda job, d: trained.append(job) or train(job, d)
+    )
+    options = {**SHORT, "verbose": True}
+    both = train_specialists(generalist, data, SETS, tmp_path, **options)
+    assert [job.classes for job in trained] == [SETS[1]]
+    assert "2 specialists, 1 of them finished" in capsys.readouterr().out
+    assert_same(first, both[:1])
+    assert_same(both, expected)
+    again = train_specialists(generalist, data, SETS, tmp_path, **SHORT)
+    assert len(trained) == 1
+    assert_same(again, expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 1},
+        {"optimizer": keras.optimizers.Adam(0.1)},
+        {"batch_size": 128},
+        {"full_softmax": True},
+        {"special_share": 0.4},
+        {"seed": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_settings_make_other_specialists(change):
+    def name(**options):
+        names = ("epochs", "optimizer", "batch_size", "full_softmax")
+        names += ("special_share", "seed")
+        values = {"epochs": 2, "optimizer": "adam", "batch_size": 256}
+        values |= {"full_softmax": False, "special_share": 0.5, "seed": 0}
+        values |= options
+        optimizer = keras.optimizers.get(values["optimizer"])
+        values["optimizer"] = keras.optimizers.serialize(optimizer)
+        settings = _jobs.Settings("g", None, "jax", **values)
+        assert set(names) == set(values)
+        return _jobs.Job(None, [1], settings).name
+
+    assert name() != name(**change)
+
+
+def test_other_data_make_other_specialists():
+    x, y = problem.examples()
+    known = _jobs.examples_of((x, y))
+    assert known == _jobs.examples_of((x.copy(), y.copy()))
+    for other in ((x[::-1], y), (x, y[::-1]), (x[1:], y[1:]), (x, y, y)):
+        assert _jobs.examples_of(other) != known
+
+
+def test_a_job_goes_on_after_its_checkpoint(tmp_path, expected, monkeypatch):
+    epochs = []
+    begin = _jobs._Checkpoint.on_epoch_begin
+
+    def interrupted(self, epoch, logs=None):
+        epochs.append(epoch)
+        begin(self, epoch, logs)
+        if epochs == [0, 1]:
+            raise OSError("lost")
+
+    monkeypatch.setattr(_jobs._Checkpoint, "on_epoch_begin", interrupted)
+    found = train_specialists(
+        problem.generalist(), problem.examples(), SETS, tmp_path, **SHORT
+    )
+    assert epochs == [0, 1, 0, 1, 1]  # Tried again, from the second epoch.
+    assert_same(found, expected)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert len(left) == 5, left  # Models, reports and the generalist.
+
+
+def test_a_report_says_what_was_trained(tmp_path):
+    train_specialists(
+        problem.generalist(), problem.examples(), SETS[:1], tmp_path, **SHORT
+    )
+    [path] = tmp_path.glob("*.json")
+    report = json.loads(path.read_text())
+    assert report["classes"] == SETS[0]
+    np.testing.assert_allclose(report["natural_share"], problem.natural_share())
+    assert report["loss"] > 0 and report["seconds"] > 0
+
+
+def test_a_schedule_is_a_fresh_one_in_each_job(tmp_path):
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 4)
+    found = train_specialists(
+        problem.generalist(),
+        problem.examples(),
+        SETS,
+        tmp_path,
+        **{**SHORT, "optimizer": keras.optimizers.SGD(schedule)},
+    )
+    assert len(found) == 2
+
+
+def test_a_mistake_is_tried_again_and_then_told(tmp_path):
+    make = functools.partial(specialist_worker.fail, tmp_path)
+    with pytest.raises(RuntimeError, match="failed 2 times, at last by KeyErr"):
+        train_specialists(
+            problem.generalist(), make, SETS[:1], tmp_path, retries=1, **SHORT
+        )
+    assert (tmp_path / "tries").read_text() == "xx"
+
+
+def test_the_others_are_finished_before_an_error_is_raised(tmp_path):
+    # Class 4 alone is missing from these examples.
+    x, y = problem.examples()
+    data = x[y != 4], y[y != 4]
+    with pytest.raises(RuntimeError, match="1 of 2 specialists"):
+        train_specialists(
+            problem.generalist(), data, [[4], [2]], tmp_path, **SHORT
+        )
+    assert len(list(tmp_path.glob("specialist-*.json"))) == 1
+
+
+# Executors.
+
+
+def test_a_pool_whose_process_dies_is_made_anew(tmp_path, expected):
+    make = functools.partial(
+        specialist_worker.examples_that_kill_once, tmp_path
+    )
+    pools = []
+
+    def pool():
+        pools.append(spawned())
+        return pools[-1]
+
+    found = train_specialists(
+        problem.generalist(), make, SETS, tmp_path, executor=pool, **SHORT
+    )
+    assert (tmp_path / "killed").exists()
+    assert len(pools) == 2
+    assert_same(found, expected)
+    for each in pools:
+        each.shutdown()
+
+
+def test_dask_gives_the_jobs_of_a_lost_worker_to_another(tmp_path, expected):
+    from distributed import Client, LocalCluster
+
+    make = functools.partial(
+        specialist_worker.examples_that_kill_once, tmp_path
+    )
+    cluster = LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        local_directory=tmp_path,
+    )
+    with cluster, Client(cluster) as client:
+        before = set(client.scheduler_info()["workers"])
+        found = train_specialists(
+            problem.generalist(),
+            make,
+            SETS,
+            tmp_path / "shared",
+            executor=client.get_executor(),
+            **SHORT,
+        )
+        after = set(client.scheduler_info()["workers"])
+    assert (tmp_path / "killed").exists()
+    assert before != after  # One of them was lost.
+    assert_same(found, expected)
+
+
+class Broken(Executor):
+    """An executor that lost its workers for good."""
+
+    def submit(self, *args, **kwargs):
+        raise BrokenExecutor("no workers left")
+
+
+class Elsewhere(Executor):
+    """A worker with a disk of its own."""
+
+    def submit(self, function, job, dataset):
+        done = Future()
+        done.set_result({})
+        return done
+
+
+def test_lost_executors_are_told(tmp_path):
+    generalist, data = problem.generalist(), problem.examples()
+    with pytest.raises(RuntimeError, match="no workers left.*call again"):
+        train_specialists(
+            generalist, data, SETS, tmp_path, executor=Broken(), **SHORT
+        )
+    with pytest.raises(RuntimeError, match="All workers must share the folder"):
+        train_specialists(
+            generalist, data, SETS, tmp_path, executor=Elsewhere(), **SHORT
+        )
+
+
+def test_workers_of_another_backend_are_refused(tmp_path):
+    other = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}
+    with pytest.raises(ValueError, match="Set KERAS_BACKEND for the workers"):
+        _jobs._require_backend(other[keras.backend.backend()])
+
+
+def test_pools_that_fork_are_refused(tmp_path):
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+    with pytest.raises(ValueError, match="start method 'fork'"):
+        train_specialists(
+            problem.generalist(),
+            problem.examples(),
+            SETS,
+            tmp_path,
+            executor=pool,
+        )
+
+
+@pytest.mark.parametrize(
+    "options, error, text",
+    [
+        ({"epochs": 0}, ValueError, "`epochs` must be a whole number"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be a whole"),
+        ({"special_share": 1.0}, ValueError, "`special_share` must be above"),
+        ({"retries": -1}, ValueError, "`retries` must not be negative"),
+        ({"executor": 3}, TypeError, "client.get_executor"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_bad_arguments_are_refused(tmp_path, options, error, text):
+    with pytest.raises(error, match=text):
+        train_specialists(
+            problem.generalist(),
+            problem.examples(),
+            SETS,
+            tmp_path,
+            **options,
+        )
+
+
+def test_bad_class_sets_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"class_sets\[1\]"):
+        train_specialists(
+            problem.generalist(), problem.examples(), [[1], [9]], tmp_path
+        )
+    with pytest.raises(ValueError, match="at least one set"):
+        train_specialists(
+            problem.generalist(), problem.examples(), [], tmp_path
+        )
+
+
+def test_threads_are_an_executor_too(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        found = train_specialists(
+            problem.generalist(),
+            problem.examples(),
+            SETS[:1],
+            tmp_path,
+            executor=pool,
+            **SHORT,
+        )
+    assert found[0].classes == SETS[0]
