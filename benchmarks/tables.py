@@ -10,6 +10,7 @@ import re
 import sys
 
 import paper_tables
+import specialist_tables
 from formatting import load, markdown, percent, where
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -182,6 +183,9 @@ TABLES = {
     "mnist students": paper_tables.mnist_students,
     "few and wrong labels": paper_tables.regularizers,
     "spoken digits": paper_tables.spoken_digits,
+    "specialists": specialist_tables.experiment,
+    "specialists by cover": specialist_tables.cover,
+    "specialist inference": specialist_tables.inference,
 }
 
 

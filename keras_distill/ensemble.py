@@ -243,7 +243,7 @@ def as_logits(model: keras.Model) -> keras.Model:
             "`model` must be built, so that the result can share its weights. "
             f"Received: unbuilt model {model.name!r}. Call it on a batch first."
         )
-    if isinstance(model, LogProbabilities | Ensemble):
+    if isinstance(model, LogProbabilities | FrozenVariables):
         return model
     if not getattr(model, "outputs", None):
         return LogProbabilities(model)

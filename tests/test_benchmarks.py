@@ -56,3 +56,15 @@ def test_each_defect_is_absent_here(tmp_path):
     assert ours["Loaded Distiller"] == "evaluates"
     assert ours["Saved size with a 1000 x wider teacher"] == "1.0 x"
     assert all(row["keras"] != row["ours"] for row in rows)
+
+
+def test_combining_specialists_measures_each_arm(tmp_path):
+    result = run("specialist_inference.py", tmp_path)
+    combination, model = result["combination"], result["model"]
+    assert combination["largest error of q, ours"] < 1e-6
+    assert combination["largest gradient of the float64 solution"] < 1e-9
+    (rough, *_, same) = combination["gradient descent to an error of"].values()
+    assert 0 < rough["image / ours"] <= same["image / ours"]
+    assert 0 < rough["batch / ours"] <= same["batch / ours"]
+    assert sum(combination["active specialists, images"].values()) == 200
+    assert all(seconds > 0 for seconds in model["seconds"].values())

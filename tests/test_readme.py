@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-FIRST, CACHE, VIEWS, WORKERS, SEARCH, BIAS = CODE
+FIRST, CACHE, VIEWS, WORKERS, SEARCH, BIAS, SPECIALISTS = CODE
 
 
 def run(code, names):
@@ -36,6 +36,8 @@ def test_first_examples_run(tmp_path, monkeypatch, capsys):
     assert isinstance(names["best"], keras.Sequential)
     run(BIAS, names)
     assert isinstance(names["mended"], keras.Sequential)
+    run(SPECIALISTS, names)
+    assert "accuracy: " in capsys.readouterr().out
 
 
 def test_workers_example_runs(tmp_path, monkeypatch):
@@ -78,7 +80,7 @@ def test_public_name_is_in_the_api_table(name):
 
 
 @pytest.mark.parametrize(
-    "module", [kd.bias, kd.losses, kd.transforms, kd.tuner]
+    "module", [kd.bias, kd.losses, kd.plotting, kd.transforms, kd.tuner]
 )
 def test_public_functions_are_in_the_api_table(module):
     own = {
@@ -90,6 +92,11 @@ def test_public_functions_are_in_the_api_table(module):
     internal = {"at_least_float32"}
     for name in own - internal:
         assert re.search(rf"`(kd\.\w+\.)?{name}\b", README), name
+
+
+@pytest.mark.parametrize("name", kd.specialists.__all__)
+def test_names_of_specialists_are_in_the_api_table(name):
+    assert re.search(rf"`(kd\.specialists\.)?{name}\b", README), name
 
 
 def test_files_that_the_readme_names_exist():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import specialist_problem as problem
 
-from keras_distill.specialists import specialist_dataset
+from keras_distill.specialists import specialist_dataset, train_specialists
 
 BATCH = 32
 
@@ -195,3 +195,18 @@ if importlib.util.find_spec("tensorflow"):
             specialist_dataset(one_hot, [1])
         with pytest.raises(ValueError, match="must have labels"):
             specialist_dataset(tf.data.Dataset.from_tensor_slices(x), [1])
+
+    @pytest.mark.parametrize("size", [None, 50])
+    def test_specialists_are_trained_on_streams(tmp_path, size):
+        dataset = tf.data.Dataset.from_tensor_slices(problem.examples())
+        dataset = dataset.batch(size) if size else dataset
+        for full in (False, True):
+            [found] = train_specialists(
+                problem.generalist(),
+                dataset,
+                [problem.SPECIAL],
+                tmp_path,
+                full_softmax=full,
+                **problem.SHORT,
+            )
+            assert np.all(np.isfinite(problem.probabilities(found.model)))

@@ -16,27 +16,10 @@ import numpy as np
 import pytest
 import specialist_problem as problem
 import specialist_worker
+from specialist_problem import SETS, SHORT, assert_same
 
 from keras_distill.specialists import _jobs, train_specialists
-
-SETS = [[2, 0], [1, 3]]
-SHORT = {"epochs": 2, "batch_size": 256, "verbose": False}
-# Adam would turn gradients near 0, which are rounding, into whole steps.
-SHORT |= {"optimizer": keras.optimizers.SGD(0.1)}
-
-
-def spawned(workers=2):
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context)
-
-
-def weights(specialists):
-    return [w for s in specialists for w in s.model.get_weights()]
-
-
-def assert_same(a, b):
-    for one, other in zip(weights(a), weights(b), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+from keras_distill.specialists.data import some_inputs
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +144,16 @@ def test_a_report_says_what_was_trained(tmp_path):
     assert report["loss"] > 0 and report["seconds"] > 0
 
 
+def test_the_dustbin_is_fitted_to_examples_of_all_classes(tmp_path):
+    """Also where the first 4,096 are of one class."""
+    x, y = problem.examples()
+    order = np.argsort(y, kind="stable")
+    data = np.repeat(x[order], 40, axis=0), np.repeat(y[order], 40)
+    rows = some_inputs(data, 500)
+    share = rows.mean(axis=0) - x.mean(axis=0)
+    assert np.abs(share).max() < 0.02 and len(rows) <= 500
+
+
 def test_a_schedule_is_a_fresh_one_in_each_job(tmp_path):
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 4)
     found = train_specialists(
@@ -194,55 +187,6 @@ def test_the_others_are_finished_before_an_error_is_raised(tmp_path):
 
 
 # Executors.
-
-
-def test_a_pool_whose_process_dies_is_made_anew(tmp_path, expected):
-    make = functools.partial(
-        specialist_worker.examples_that_kill_once, tmp_path
-    )
-    pools = []
-
-    def pool():
-        pools.append(spawned())
-        return pools[-1]
-
-    found = train_specialists(
-        problem.generalist(), make, SETS, tmp_path, executor=pool, **SHORT
-    )
-    assert (tmp_path / "killed").exists()
-    assert len(pools) == 2
-    assert_same(found, expected)
-    for each in pools:
-        each.shutdown()
-
-
-def test_dask_gives_the_jobs_of_a_lost_worker_to_another(tmp_path, expected):
-    from distributed import Client, LocalCluster
-
-    make = functools.partial(
-        specialist_worker.examples_that_kill_once, tmp_path
-    )
-    cluster = LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        local_directory=tmp_path,
-    )
-    with cluster, Client(cluster) as client:
-        before = set(client.scheduler_info()["workers"])
-        found = train_specialists(
-            problem.generalist(),
-            make,
-            SETS,
-            tmp_path / "shared",
-            executor=client.get_executor(),
-            **SHORT,
-        )
-        after = set(client.scheduler_info()["workers"])
-    assert (tmp_path / "killed").exists()
-    assert before != after  # One of them was lost.
-    assert_same(found, expected)
 
 
 class Broken(Executor):

@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_distill import _inputs, _shards, bias
 from keras_distill.specialists.build import build_specialist
-from keras_distill.specialists.data import specialist_dataset
+from keras_distill.specialists.data import some_inputs, specialist_dataset
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ def train(job: Job, dataset: Any) -> dict[str, Any]:
     _save(_corrected(model, job, data.correction), job.path)
     for _, path in _checkpoints(job):
         path.unlink(missing_ok=True)
+    for path in job.folder.glob(f"tmp-{job.name}*.keras"):
+        path.unlink(missing_ok=True)  # Left by a process that was killed.
     return report
 
 
@@ -147,7 +149,7 @@ def _new(job: Job, generalist: keras.Model, dataset: Any) -> keras.Model:
     model = build_specialist(
         generalist,
         job.classes,
-        inputs=None if settings.full_softmax else dataset,
+        inputs=None if settings.full_softmax else some_inputs(dataset),
         full_softmax=settings.full_softmax,
     )
     soft = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -201,7 +203,7 @@ def _resumed(job: Job) -> tuple[keras.Model | None, int]:
 
 def _save(model: keras.Model, path: pathlib.Path) -> None:
     """A file that appears whole or not at all."""
-    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp.keras")
+    temporary = path.with_name(f"tmp-{path.stem}-{uuid.uuid4().hex}.keras")
     try:
         model.save(temporary)
         temporary.replace(path)

@@ -69,7 +69,7 @@ def _solve(problem: Problem) -> Tensor:
         dustbins=problem.on
         * _where(problem.dustbins > _LEAST, problem.dustbins, _LEAST),
     )
-    tolerance = 4 * _epsilon(problem.cells)
+    tolerance = _tolerance(problem.cells)
     found = ops.while_loop(
         lambda *point: ops.any(_Point(*point).error > tolerance),
         lambda *point: tuple(_next(problem, _Point(*point))),
@@ -89,6 +89,10 @@ def _where(mask: Tensor, x: Tensor, value: float) -> Tensor:
 def _epsilon(x: Tensor) -> float:
     double = keras.backend.standardize_dtype(x.dtype) == "float64"
     return 2.0**-52 if double else 2.0**-23
+
+
+def _tolerance(x: Tensor) -> float:
+    return 4 * _epsilon(x)
 
 
 def _start(problem: Problem) -> _Point:
@@ -161,7 +165,11 @@ def _direction(
     first = ops.sum(surplus, axis=1, keepdims=True) - rest
     others = missing / safe - rest + ops.einsum("bkr,br->bk", inside, surplus)
     side = ops.concatenate([first, _where(on > 0, others, 0.0)], axis=1)
-    found = _solve_scaled(matrix, side)
+    # Rows that are done would run on until their systems are singular.
+    busy = (point.error > _tolerance(cells))[:, None]
+    eye = ops.eye(on.shape[1] + 1, dtype=own.dtype)
+    matrix = ops.where(busy[..., None], matrix, eye)
+    found = _solve_scaled(matrix, _where(busy, side, 0.0))
     return found[:, :1], _where(on > 0, found[:, 1:], 0.0)
 
 
@@ -171,7 +179,7 @@ def _solve_scaled(matrix: Tensor, side: Tensor) -> Tensor:
     eye = ops.eye(size, dtype=matrix.dtype)
     scale = 1 / ops.sqrt(ops.sum(matrix * eye, axis=2))
     scaled = matrix * scale[..., None] * scale[:, None]
-    scaled = scaled + _epsilon(matrix) * eye
+    scaled = scaled + 4 * size * _epsilon(matrix) * eye
     return scale * ops.solve(scaled, (side * scale)[..., None])[..., 0]
 
 

@@ -37,7 +37,8 @@ def combine_logits(
         generalist_logits: Unnormalised logits, shape `(batch, classes)`.
         specialist_logits: For each specialist, unnormalised logits of shape
             `(batch, len(class_set) + 1)`, the dustbin's last, or `(batch,
-            classes)` for one with a full softmax.
+            classes)` for one with a full softmax. Where these are the same
+            shape, the last logit is taken for the dustbin's.
         class_sets: The special classes of each specialist, in the order of its
             logits.
         n: How many of the generalist's most probable classes choose the active
@@ -59,6 +60,7 @@ def combine_logits(
     >>> np.exp(keras.ops.convert_to_numpy(log_q)).round(2).tolist()
     [[0.6, 0.3, 0.1]]
     """
+    _check_logits(generalist_logits, specialist_logits)
     log_g = transforms.log_probabilities(generalist_logits)
     widths = [logits.shape[-1] for logits in specialist_logits]
     combination = Combination(log_g.shape[-1], class_sets, widths, n)
@@ -152,14 +154,15 @@ class Combination:
         # Without a dustbin this is a mass of 0, in logarithms a large number.
         masked = ops.where(outside, named, -1e30)
         log_rest = ops.logsumexp(masked, axis=1, keepdims=True)
-        grown = ops.logaddexp(log_rest, log_d) - log_rest
-        return _normalised(ops.where(outside, named + grown, named))
+        # First the share, then the mass: one factor would lose digits.
+        grown = (named - log_rest) + ops.logaddexp(log_rest, log_d)
+        return _normalised(ops.where(outside, grown, named))
 
     def _solved(
         self, named: Tensor, on: Tensor, log_d: Tensor, slots: Tensor
     ) -> Tensor:
         """The solution for several active dustbins."""
-        log_cells = self._log_cells(named)
+        log_share, log_cells = self._cells_of(named)
         inside = ops.take(
             ops.convert_to_tensor(self._inside, named.dtype), slots, axis=0
         )
@@ -167,17 +170,31 @@ class Combination:
             ops.exp(log_cells), ops.exp(log_d), on, inside * on[..., None]
         )
         q = ops.cast(_solver.solve(problem), named.dtype)
-        ratio = ops.log(q) - log_cells
-        return _normalised(named + ops.take(ratio, self._cell, axis=1))
+        log_q = ops.take(ops.log(q), self._cell, axis=1)
+        return _normalised(log_share + log_q)
 
-    def _log_cells(self, named: Tensor) -> Tensor:
+    def _cells_of(self, named: Tensor) -> tuple[Tensor, Tensor]:
+        """Each class's share in the mass of its cell, and these masses."""
         count = self._inside.shape[1]
         cell = ops.convert_to_tensor(self._cell)
         rows = ops.transpose(named)
         top = ops.segment_max(rows, cell, num_segments=count)
-        each = ops.exp(rows - ops.take(top, cell, axis=0))
-        total = ops.segment_sum(each, cell, num_segments=count)
-        return ops.transpose(top + ops.log(total))
+        below = rows - ops.take(top, cell, axis=0)
+        total = ops.segment_sum(ops.exp(below), cell, num_segments=count)
+        log_total = ops.log(total)
+        share = below - ops.take(log_total, cell, axis=0)
+        return ops.transpose(share), ops.transpose(top + log_total)
+
+
+def _check_logits(generalist: Any, specialists: Sequence[Any]) -> None:
+    shapes = [tuple(np.shape(z)) for z in (generalist, *specialists)]
+    batches = {shape[0] for shape in shapes if shape}
+    if len(shapes) < 2 or {len(s) for s in shapes} != {2} or len(batches) > 1:
+        raise ValueError(
+            "Logits must have the shape (batch, classes), of the generalist "
+            "and of at least one specialist, for the same batch. Received: "
+            f"shapes {shapes[0]} and {shapes[1:]}."
+        )
 
 
 def _normalised(logits: Tensor) -> Tensor:

@@ -166,6 +166,16 @@ def class_numbers(labels: Any) -> np.ndarray:
     return numbers
 
 
+def some_inputs(dataset: Any, count: int = 4096) -> Any:
+    """Inputs of some examples: evenly spaced ones, or a stream's first."""
+    if isinstance(dataset, tuple):
+        rows = _inputs.rows(dataset[0])
+        chosen = np.unique(np.linspace(0, rows - 1, count).astype(int))
+        return keras.tree.map_structure(lambda a: a[chosen], dataset[0])
+    batch = next(iter(_examples(dataset).take(count).batch(count)))
+    return keras.tree.map_structure(np.asarray, batch[0])
+
+
 def _check_counts(special: int, others: int, classes: list[int]) -> None:
     if not special or not others:
         raise ValueError(

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_distill import _logits, _validation, transforms
-from keras_distill._frozen import FrozenVariables
+from keras_distill._frozen import FrozenModel, FrozenVariables
 from keras_distill._registration import register
 from keras_distill.specialists.build import Specialist
 from keras_distill.specialists.combine import Combination
@@ -26,9 +26,10 @@ class SpecialistEnsemble(FrozenVariables):
 
     The model predicts, evaluates (after `compile`), and serves as the teacher
     of a `kd.Distiller`. All members are frozen. A specialist that is active for
-    no example of a batch is not run; the others run on the whole batch, so that
-    what is saved depends on how many classes a batch holds. Sort or group what
-    you predict by the generalist's answer to save most.
+    no example of a batch is not run; the others run on the whole batch. In a
+    batch of many classes nearly all are active somewhere, and nothing is saved;
+    sorted by the generalist's answer, 20 specialists took half the time
+    (`benchmarks/specialist_inference.py`).
 
     Args:
         generalist: A built Keras model that ends in logits, shape `(batch,
@@ -99,7 +100,7 @@ class SpecialistEnsemble(FrozenVariables):
         return [Specialist(*part) for part in parts]
 
     def call(self, inputs: Tensor) -> Tensor:
-        logits = self.generalist(inputs, training=False)
+        logits = FrozenModel(self.generalist)(inputs)
         log_g = transforms.log_probabilities(logits)
         active = self._combination.active(log_g)
         log_p = [
@@ -112,10 +113,12 @@ class SpecialistEnsemble(FrozenVariables):
         self, model: keras.Model, inputs: Tensor, active: Tensor
     ) -> Tensor:
         def run() -> Tensor:
-            logits = model(inputs, training=False)
-            logits = transforms.log_probabilities(logits)
+            # Not the model itself: losses that its layers add must not
+            # leave the branch.
+            logits = transforms.log_probabilities(frozen(inputs))
             return ops.cast(logits, dtype)
 
+        frozen = FrozenModel(model)
         dtype = transforms.at_least_float32(ops.zeros((), model.compute_dtype))
         dtype = keras.backend.standardize_dtype(dtype.dtype)
         shape = (ops.shape(active)[0], _classes(model))

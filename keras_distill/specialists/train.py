@@ -1,6 +1,7 @@
 """Trains many specialists, each an independent job that can be lost."""
 
 import concurrent.futures as futures
+import contextlib
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -63,6 +64,8 @@ def train_specialists(
         dataset: As for `specialist_dataset`, or a function without arguments
             that makes it. A function is called in each job, so that large data
             need not be sent to the workers; a `tf.data.Dataset` cannot be.
+            Arrays are recognised in a later call; what a function or a
+            `tf.data.Dataset` gives is not, so use a folder for each.
         class_sets: The special classes of each specialist, for example those
             of `confusable_classes`.
         folder: Where models and checkpoints are kept.
@@ -71,7 +74,9 @@ def train_specialists(
         batch_size: Examples per batch.
         full_softmax: Whether the specialists keep the whole head (section 6.1).
         special_share: The share of special examples.
-        executor: None, an executor, or a function that makes one.
+        executor: None, an executor, or a function that makes one, which is
+            shut down at the end. Workers load the generalist from a file, so
+            they must import what registers its custom layers.
         retries: How often a job that failed is tried again.
         seed: Seeds each job by `keras.utils.set_random_seed`, also in this
             process if there is no executor.
@@ -113,7 +118,7 @@ def train_specialists(
         _validation.count(name, value)
     _validation.at_least_zero("retries", retries, "Pass 0 to try once.")
     make_executor = _executor(executor, dataset)
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     settings = _jobs.Settings(
         generalist=_fingerprint.fingerprint(generalist),
@@ -143,12 +148,12 @@ def _optimizer(optimizer: Any) -> dict:
 
 
 def _executor(executor: Any, dataset: Any) -> Callable | None:
-    """A function that gives an executor, or None to run jobs here."""
+    """Gives an executor for a `with` statement, or None to run jobs here."""
     if executor is None:
         return None
     if isinstance(executor, Executor):
         _require_spawn(executor)
-        return lambda: executor
+        return lambda: contextlib.nullcontext(executor)
     if not callable(executor):
         raise TypeError(
             "`executor` must be None, a concurrent.futures.Executor, or a "
@@ -240,20 +245,21 @@ def _here(jobs: list, dataset: Any) -> Iterator[tuple]:
 def _elsewhere(
     jobs: list, dataset: Any, make_executor: Callable
 ) -> Iterator[tuple]:
-    executor = make_executor()
-    _require_spawn(executor)
-    running: dict = {}
-    for job in jobs:
-        running[_submitted(executor, job, dataset)] = job
-    for done in futures.as_completed(running):
-        job = running[done]
-        error = done.exception()
-        if error is None and not job.path.exists():
-            error = FileNotFoundError(
-                f"the job has finished, but {job.path} is not there. All "
-                "workers must share the folder."
-            )
-        yield job, error or done.result()
+    with make_executor() as executor:
+        _require_spawn(executor)
+        running = {_submitted(executor, job, dataset): job for job in jobs}
+        for done in futures.as_completed(running):
+            yield running[done], _outcome(running[done], done)
+
+
+def _outcome(job: Any, done: futures.Future) -> Any:
+    error = done.exception()
+    if error is None and not job.path.exists():
+        return FileNotFoundError(
+            f"the job has finished, but {job.path} is not there. All workers "
+            "must share the folder."
+        )
+    return error or done.result()
 
 
 def _submitted(executor: Executor, job: Any, dataset: Any) -> futures.Future:

@@ -1,0 +1,45 @@
+"""The example and the benchmark of specialists run in short mode."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run(script, *options):
+    done = subprocess.run(
+        [sys.executable, ROOT / script, "--short", *options],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    return done.stdout
+
+
+def test_the_example_prints_every_model_and_draws(tmp_path):
+    output = run("examples/specialists.py", "--out", tmp_path)
+    for name in ("generalist", "generalist and specialists", "student of them"):
+        assert f"\n{name}" in output
+    assert output.count("specialist of 10 classes") == 10
+    assert (tmp_path / "specialists.png").exists()
+
+
+def test_the_benchmark_reports_each_arm_and_resumes(tmp_path):
+    out, work = tmp_path / "out", tmp_path / "work"
+    options = ("benchmarks/specialists.py", "--out", out, "--work", work)
+    run(*options)
+    result = json.loads((out / "specialists.json").read_text())
+    assert len(result["seeds"]) == 1
+    for name in ("generalist", "specialists, n = 2", "full softmax, n = 1"):
+        assert 0 <= result["arms"][name]["overall"]["mean"] <= 1
+    assert result["by cover"]["generalist"]["0"]["mean"] == 0
+    assert any(name.startswith("student") for name in result["arms"])
+    assert (out / "specialists.png").exists()
+    kept = {path: path.stat().st_mtime_ns for path in work.rglob("*.json")}
+    run(*options)
+    assert result == json.loads((out / "specialists.json").read_text())
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
