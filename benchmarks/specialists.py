@@ -271,6 +271,45 @@ def teacher(experiment: Experiment, chosen: dict) -> keras.Model:
     return experiment.ensemble(sets, epochs, chosen["n"])
 
 
+def confusions(experiment: Experiment) -> dict:
+    """How many held-out errors of the generalist lie inside a set.
+
+    Of the sets of `confusable_classes`, and of those that K-means finds on the
+    columns of the covariance as they are, which the paper describes.
+    """
+    x, y = experiment.test
+    logits = experiment.generalist.predict(x, batch_size=1000, verbose=0)
+    answers = np.argmax(logits, axis=1)
+    wrong = answers != y
+
+    def inside(class_sets: list) -> float:
+        members = np.zeros((len(class_sets), base.CLASSES), bool)
+        for row, classes in zip(members, class_sets, strict=True):
+            row[classes] = True
+        both = members[:, y[wrong]] & members[:, answers[wrong]]
+        return float(np.mean(np.any(both, axis=0)))
+
+    result = {}
+    for count, classes in experiment.size.sets:
+        found = experiment.found(count, classes)
+        plain = plain_sets(found.covariance, count, classes)
+        result[f"{count} of {classes}"] = {
+            "confusable_classes": inside(found.class_sets),
+            "K-means on the columns as they are": inside(plain),
+        }
+    return result
+
+
+def plain_sets(covariance: np.ndarray, count: int, classes: int) -> list:
+    from sklearn.cluster import MiniBatchKMeans
+
+    means = MiniBatchKMeans(
+        count, n_init=3, max_no_improvement=None, random_state=0
+    )
+    distances = means.fit(covariance).transform(covariance)
+    return [np.argsort(column)[:classes] for column in distances.T]
+
+
 def test(experiment: Experiment, chosen: dict) -> dict:
     """Accuracies of every arm on the test pairs of one seed."""
     sets, epochs = tuple(chosen["sets"]), chosen["epochs"]
@@ -398,7 +437,8 @@ def main() -> None:
     work = ".work/specialists" + ("-short" if options.short else "")
     runs = Runs(options.work or work)
     data = load(options.short, options.data_dir)
-    tuned = tune(Experiment(size, data, runs, 0, "tune"))
+    tuning = Experiment(size, data, runs, 0, "tune")
+    tuned = tune(tuning)
 
     def tested(seed: int) -> dict:
         settings = {"size": asdict(size), "chosen": tuned["chosen"]}
@@ -416,6 +456,11 @@ def main() -> None:
         "size": asdict(size),
         "paper": PAPER,
         "tuning": tuned,
+        "held-out errors inside a set": runs(
+            "confusions",
+            {"size": asdict(size)},
+            lambda: confusions(tuning),
+        ),
         **gathered(results),
         "seeds": results,
     }

@@ -183,6 +183,7 @@ TABLES = {
     "mnist students": paper_tables.mnist_students,
     "few and wrong labels": paper_tables.regularizers,
     "spoken digits": paper_tables.spoken_digits,
+    "confusable classes": specialist_tables.confusable,
     "specialists": specialist_tables.experiment,
     "specialists by cover": specialist_tables.cover,
     "specialist inference": specialist_tables.inference,

@@ -21,6 +21,8 @@ def arrays(x: Any) -> Any:
 def _array(tensor: Any) -> np.ndarray:
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu()
+        if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none.
+            tensor = tensor.float()
     return np.asarray(tensor)
 
 

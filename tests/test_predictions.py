@@ -237,3 +237,11 @@ def test_a_model_with_one_output_in_a_structure():
 def test_logits_that_sum_to_1_are_no_probabilities():
     logits = np.float32([[2, -1, 0], [0, 2, -1], [-1, 0, 2]])
     assert np.isfinite(of_rows(logits, np.array([0, 2, 1]))).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_models_of_half_precision(dtype):
+    x, y, _ = arrays()
+    dense = keras.layers.Dense(CLASSES, dtype=dtype)
+    model = keras.Sequential([keras.Input(x.shape[1:]), dense])
+    assert np.all(np.isfinite(fit(model, (x, y))))

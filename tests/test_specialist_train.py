@@ -133,6 +133,30 @@ def test_a_job_goes_on_after_its_checkpoint(tmp_path, expected, monkeypatch):
     assert len(left) == 5, left  # Models, reports and the generalist.
 
 
+def test_a_job_lost_after_its_last_epoch_is_finished(
+    tmp_path, expected, monkeypatch, capsys
+):
+    correct = _jobs._corrected
+    calls = []
+
+    def lost(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise OSError("lost")
+        return correct(*args)
+
+    monkeypatch.setattr(_jobs, "_corrected", lost)
+    found = train_specialists(
+        problem.generalist(),
+        problem.examples(),
+        SETS[:1],
+        tmp_path,
+        **{**SHORT, "verbose": True},
+    )
+    assert_same(found, expected[:1])
+    assert "classes: natural share" in capsys.readouterr().out
+
+
 def test_a_report_says_what_was_trained(tmp_path):
     train_specialists(
         problem.generalist(), problem.examples(), SETS[:1], tmp_path, **SHORT

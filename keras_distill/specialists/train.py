@@ -151,6 +151,12 @@ def _executor(executor: Any, dataset: Any) -> Callable | None:
     """Gives an executor for a `with` statement, or None to run jobs here."""
     if executor is None:
         return None
+    if type(dataset).__module__.startswith("tensorflow."):
+        raise TypeError(
+            "A tf.data.Dataset cannot be sent to other processes. Received: "
+            "an executor and a tf.data.Dataset. Pass a function, defined in a "
+            "module, that makes the dataset."
+        )
     if isinstance(executor, Executor):
         _require_spawn(executor)
         return lambda: contextlib.nullcontext(executor)
@@ -159,12 +165,6 @@ def _executor(executor: Any, dataset: Any) -> Callable | None:
             "`executor` must be None, a concurrent.futures.Executor, or a "
             f"function that makes one. Received: executor={executor!r}. For "
             "dask pass client.get_executor()."
-        )
-    if type(dataset).__module__.startswith("tensorflow."):
-        raise TypeError(
-            "A tf.data.Dataset cannot be sent to other processes. Received: "
-            "an executor and a tf.data.Dataset. Pass a function, defined in a "
-            "module, that makes the dataset."
         )
     return executor
 
@@ -226,9 +226,11 @@ def _run(
 
 def _print_done(job: Any, outcome: dict, verbose: bool) -> None:
     if verbose:
+        # A job that was lost after its last epoch has no loss to show.
+        loss = outcome["loss"]
+        text = "" if loss is None else f"loss {loss:.4f}, "
         print(
-            f"specialist of {len(job.classes)} classes: loss "
-            f"{outcome['loss']:.4f}, natural share "
+            f"specialist of {len(job.classes)} classes: {text}natural share "
             f"{outcome['natural_share']:.3f}, {outcome['seconds']:.0f} s",
             flush=True,
         )
