@@ -157,6 +157,27 @@ def test_a_job_lost_after_its_last_epoch_is_finished(
     assert "classes: natural share" in capsys.readouterr().out
 
 
+def test_a_finished_job_that_is_given_out_again_only_reports(tmp_path):
+    """As by an executor that lost sight of it."""
+    jobs = []
+    train = _jobs.train
+
+    def noted(job, dataset):
+        jobs.append(job)
+        return train(job, dataset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jobs, "train", noted)
+        data = problem.examples()
+        train_specialists(
+            problem.generalist(), data, SETS[:1], tmp_path, **SHORT
+        )
+    before = jobs[0].path.stat().st_mtime_ns
+    report = train(jobs[0], specialist_worker.fail)
+    assert report["classes"] == SETS[0]
+    assert jobs[0].path.stat().st_mtime_ns == before
+
+
 def test_a_report_says_what_was_trained(tmp_path):
     train_specialists(
         problem.generalist(), problem.examples(), SETS[:1], tmp_path, **SHORT

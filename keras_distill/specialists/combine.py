@@ -150,12 +150,12 @@ class Combination:
             self.members[self._with_dustbin], slot, axis=0
         ) * ops.cast(on[:, None], "float32")
         outside = (inside == 0) & (on[:, None] > 0)
-        log_d = ops.where(on > 0, log_d, -np.inf)[:, None]
-        # Without a dustbin this is a mass of 0, in logarithms a large number.
+        # Without an active dustbin nothing is outside, and this is not used.
         masked = ops.where(outside, named, -1e30)
         log_rest = ops.logsumexp(masked, axis=1, keepdims=True)
         # First the share, then the mass: one factor would lose digits.
-        grown = (named - log_rest) + ops.logaddexp(log_rest, log_d)
+        share = named - log_rest
+        grown = share + ops.logaddexp(log_rest, log_d[:, None])
         return _normalised(ops.where(outside, grown, named))
 
     def _solved(
