@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import keras
 
+_LOOKUPS = (keras.layers.IntegerLookup, keras.layers.StringLookup)
+
 
 def require_graph(name: str, model: keras.Model) -> None:
     """Refuses a model that is subclassed, or not built."""
@@ -21,9 +23,10 @@ def require_graph(name: str, model: keras.Model) -> None:
 def copy_of(name: str, model: keras.Model) -> keras.Model:
     """A copy that shares nothing with the model, not compiled."""
     try:
-        with _not_compiled(model):
+        with not_compiled(model):
             copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
+        _copy_adapted(model, copy)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(
             f"`{name}` must be one that keras.models.clone_model can copy, "
@@ -38,9 +41,20 @@ def copy_of(name: str, model: keras.Model) -> keras.Model:
     return copy
 
 
+def _copy_adapted(model: keras.Model, copy: keras.Model) -> None:
+    """What preprocessing layers have learned by `adapt`, beside weights."""
+    layers = model._flatten_layers(), copy._flatten_layers()
+    for layer, copied in zip(*layers, strict=True):
+        if isinstance(layer, _LOOKUPS):
+            words = layer.get_vocabulary(include_special_tokens=False)
+            copied.set_vocabulary(words)
+        elif isinstance(layer, keras.layers.Normalization):
+            copied.finalize_state()
+
+
 @contextlib.contextmanager
-def _not_compiled(model: keras.Model) -> Iterator[None]:
-    """Keras would compile the clone, and fail where a loss is a lambda."""
+def not_compiled(model: keras.Model) -> Iterator[None]:
+    """Keras would compile a clone, and fail where a loss is a lambda."""
     compiled, model.compiled = model.compiled, False
     try:
         yield

@@ -54,6 +54,14 @@ def write_atomically(path: pathlib.Path, data: bytes) -> None:
         ) from error
 
 
+def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Gives a finished file its name, once its bytes are on the disk."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
 def _sync_folder(folder: pathlib.Path) -> None:
     if os.name == "nt":  # Folders cannot be opened there.
         return

@@ -71,7 +71,8 @@ def _rebuilt(
     if isinstance(operation, keras.Model):
         output = operation.outputs[index]
         inner = _rebuilt(operation, output, make, sizes)
-        outer = _like(operation, inner, operation.name)
+        name = None if sizes is None else f"{operation.name}_specialist"
+        outer = _like(operation, inner, name)
         return outer(*node.arguments.args, **node.arguments.kwargs)
     if _comes_after(operation) and len(node.input_tensors) == 1:
         below = _rebuilt(model, node.input_tensors[0], make, sizes)
@@ -99,22 +100,26 @@ def _resized(layer: Any, sizes: tuple[int, int]) -> keras.layers.Layer:
     if not isinstance(layer, keras.layers.Reshape):
         return layer
     before, after = sizes
-    shape = [after if n == before else n for n in layer.target_shape]
+    *others, last = layer.target_shape
+    shape = [*others, after if last == before else last]
     return keras.layers.Reshape(shape, name=layer.name, dtype=layer.dtype)
 
 
 def _require_linear(model: keras.Model, layer: Any) -> None:
-    dense = isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)
     pointwise = isinstance(layer, _CONV) and (
         set(layer.kernel_size) == {1} and layer.groups == 1
     )
+    kinds = (keras.layers.Dense, keras.layers.EinsumDense, *_CONV)
+    known = any(type(layer).call is kind.call for kind in kinds)
     linear = getattr(layer, "activation", None) in (
         None,
         keras.activations.linear,
     )
     plain = not getattr(layer, "quantization_mode", None)
-    flat = pointwise or (dense and len(layer.kernel.shape) == 2)
-    if not (flat and linear and plain):
+    flat = pointwise or isinstance(layer, keras.layers.Dense)
+    if isinstance(layer, keras.layers.EinsumDense):
+        flat = _is_dense(layer.equation)
+    if not (known and flat and linear and plain):
         raise ValueError(
             "The generalist's logits must come from a Dense, EinsumDense or "
             "1x1 convolution layer that is linear, not quantised, and followed "
@@ -123,6 +128,17 @@ def _require_linear(model: keras.Model, layer: Any) -> None:
             f"{type(layer).__name__}. End the model with keras.layers.Dense("
             "classes)."
         )
+
+
+def _is_dense(equation: str) -> bool:
+    """Whether an equation is `...a,ab->...b`, as a Dense layer's would be."""
+    inputs, _, rest = equation.replace(" ", "").partition(",")
+    kernel, _, outputs = rest.partition("->")
+    return (
+        len(kernel) == 2
+        and inputs.endswith(kernel[0])
+        and outputs == inputs[:-1] + kernel[1]
+    )
 
 
 def _read(model: keras.Model, layer: Any) -> Head:

@@ -12,22 +12,28 @@ import json
 import pathlib
 import time
 import uuid
+import warnings
+import zipfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_distill import _inputs, _shards, bias
+from keras_distill import _copies, _fingerprint, _inputs, _shards, bias
 from keras_distill.specialists.build import build_specialist
 from keras_distill.specialists.data import some_inputs, specialist_dataset
+
+_ONE_DAY = 24 * 60 * 60
+# What Keras raises for a file that is missing or cut short.
+_DAMAGED = (OSError, ValueError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What all jobs of a call have in common."""
 
-    generalist: str
+    generalist: str  # Digest of its weights, flags and dtypes.
     examples: Any
     backend: str
     optimizer: dict
@@ -63,27 +69,72 @@ class Job:
         return self.folder / f"generalist-{digest}.keras"
 
     def load(self) -> keras.Model:
-        return keras.models.load_model(self.path, compile=False)
+        try:
+            return keras.models.load_model(self.path, compile=False)
+        except _DAMAGED as error:
+            raise ValueError(
+                f"{self.path} is damaged. Received: {error} Delete it and call "
+                "train_specialists again; the others are kept."
+            ) from error
 
 
-def examples_of(dataset: Any) -> Any:
+def examples_of(dataset: Any) -> str | None:
     """Tells one set of arrays from another; None for what is not arrays."""
     if not isinstance(dataset, tuple):
         return None
     x, *rest = dataset
-    first = keras.tree.map_structure(lambda a: a[:16], x)
-    labels = [np.ascontiguousarray(_inputs.arrays(part)) for part in rest]
-    digest = hashlib.sha256(b"".join(part.tobytes() for part in labels))
-    return {
-        "examples": _inputs.rows(x),
-        "labels": digest.hexdigest()[:16],
-        "first_inputs_crc32": _inputs.checks(first).tolist(),
-    }
+    digest = hashlib.sha256()
+    for start in range(0, _inputs.rows(x), 4096):
+        rows = slice(start, start + 4096)
+        part = keras.tree.map_structure(lambda a, r=rows: a[r], x)
+        digest.update(_inputs.checks(part).tobytes())
+    for labels in rest:
+        if labels is not None:
+            array = np.ascontiguousarray(_inputs.arrays(labels))
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def digest_of(generalist: keras.Model) -> str:
+    """Tells generalists apart, also by what is trained of them, and how."""
+    layers = [
+        [layer.trainable, layer.dtype_policy.name]
+        for layer in generalist._flatten_layers()
+        # Keras does not save the flags of models and of inputs.
+        if layer.weights and not layer._layers
+    ]
+    text = _fingerprint.fingerprint(generalist) + json.dumps(layers)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def keep_generalist(generalist: keras.Model, job: Job) -> None:
-    if not job.generalist_path.exists():
+    """Writes the generalist for the jobs, and makes sure that it loads."""
+    if job.generalist_path.exists():
+        with contextlib.suppress(*_DAMAGED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if _kept(job) == job.settings.generalist:
+                return
+    with _copies.not_compiled(generalist):
         _save(generalist, job.generalist_path)
+    try:
+        found = _kept(job)
+    except Exception as error:
+        raise ValueError(
+            "`generalist` must be one that keras.models.load_model can load, "
+            "as each job does. Received: a generalist for which that fails: "
+            f"{error} Use registered layers, and no Lambda."
+        ) from error
+    if found != job.settings.generalist:
+        raise ValueError(
+            "`generalist` must be the same after saving and loading. Received: "
+            f"generalist={generalist.name!r}, which is not. Look for layers "
+            "whose get_config or weights are incomplete."
+        )
+
+
+def _kept(job: Job) -> str:
+    path = job.generalist_path
+    return digest_of(keras.models.load_model(path, compile=False))
 
 
 def train(job: Job, dataset: Any) -> dict[str, Any]:
@@ -125,14 +176,28 @@ def train(job: Job, dataset: Any) -> dict[str, Any]:
         "loss": float(history.history["loss"][-1]) if history.epoch else None,
         "seconds": time.perf_counter() - start,
     }
-    text = json.dumps(report, indent=1) + "\n"
-    _shards.write_atomically(job.path.with_suffix(".json"), text.encode())
+    _keep_report(job, report)
     _save(_corrected(model, job, data.correction), job.path)
     for _, path in _checkpoints(job):
         path.unlink(missing_ok=True)
-    for path in job.folder.glob(f"tmp-{job.name}*.keras"):
-        path.unlink(missing_ok=True)  # Left by a process that was killed.
+    _clear_up(job.folder)
     return report
+
+
+def _clear_up(folder: pathlib.Path) -> None:
+    """Removes what killed processes left; younger files may be in use."""
+    for path in folder.glob("tmp-*.keras"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ONE_DAY:
+                path.unlink()
+
+
+def _keep_report(job: Job, report: dict) -> None:
+    path = job.path.with_suffix(".json")
+    if report["loss"] is None and path.exists():
+        return  # That of the process that did the last epoch.
+    text = json.dumps(report, indent=1) + "\n"
+    _shards.write_atomically(path, text.encode())
 
 
 def _require_backend(backend: str) -> None:
@@ -154,6 +219,11 @@ def _new(job: Job, generalist: keras.Model, dataset: Any) -> keras.Model:
     )
     soft = keras.losses.CategoricalCrossentropy(from_logits=True)
     hard = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if not model.trainable_weights:
+        raise ValueError(
+            "There is nothing to train: no weight of the specialist is "
+            "trainable. Set trainable=True on layers of the generalist."
+        )
     model.compile(
         # Keras changes the configuration of a schedule in place.
         keras.optimizers.deserialize(copy.deepcopy(settings.optimizer)),
@@ -182,22 +252,29 @@ class _Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         path = self._job.folder / f"{self._job.name}-{epoch + 1:05d}.keras"
         _save(self.model, path)
-        for _, other in _checkpoints(self._job):
-            if other != path:
+        for done, other in _checkpoints(self._job):
+            if done <= epoch:  # Not what another process has done since.
                 other.unlink(missing_ok=True)
 
 
 def _checkpoints(job: Job) -> list[tuple[int, pathlib.Path]]:
     """The epochs that are done and their files, the last one first."""
     paths = job.folder.glob(f"{job.name}-*.keras")
-    found = [(int(path.stem.rpartition("-")[2]), path) for path in paths]
+    numbered = [(path.stem.rpartition("-")[2], path) for path in paths]
+    found = [(int(n), path) for n, path in numbered if n.isdigit()]
     return sorted(found, reverse=True)
 
 
 def _resumed(job: Job) -> tuple[keras.Model | None, int]:
     for epoch, path in _checkpoints(job):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             return keras.models.load_model(path), epoch
+        except _DAMAGED as error:
+            warnings.warn(
+                f"{path} cannot be read, and its epochs are trained again: "
+                f"{error}",
+                stacklevel=2,
+            )
     return None, 0
 
 
@@ -206,6 +283,6 @@ def _save(model: keras.Model, path: pathlib.Path) -> None:
     temporary = path.with_name(f"tmp-{path.stem}-{uuid.uuid4().hex}.keras")
     try:
         model.save(temporary)
-        temporary.replace(path)
+        _shards.publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

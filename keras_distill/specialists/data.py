@@ -1,5 +1,6 @@
 """What a specialist is trained on: half its own classes, half the rest."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -97,20 +98,33 @@ def specialist_dataset(
         if soft_targets is None
         else _SoftTargets(soft_targets, special)
     )
-    kind = type(dataset)
-    if kind.__module__.startswith("tensorflow.") and hasattr(dataset, "filter"):
-        parts = _Stream(dataset, special, targets, portion, batch_size, seed)
-    elif isinstance(dataset, tuple) and 2 <= len(dataset) <= 3:
-        parts = Mix(dataset, special, targets, portion, batch_size, seed)
-    else:
-        raise TypeError(
-            "`dataset` must be (x, y) or (x, y, sample_weight) of arrays, or a "
-            f"tf.data.Dataset. Received: {kind.__name__}."
-        )
+    check_dataset(dataset)
+    make = Mix if isinstance(dataset, tuple) else _Stream
+    parts = make(dataset, special, targets, portion, batch_size, seed)
     count, others = parts.counts
     natural = count / (count + others)
     correction = dustbin_correction(natural, portion)
     return SpecialistData(parts.data, parts.steps, natural, correction)
+
+
+def check_dataset(dataset: Any, num_classes: int | None = None) -> None:
+    """Refuses data of another kind, and labels that are no class."""
+    kind = type(dataset)
+    if kind.__module__.startswith("tensorflow.") and hasattr(dataset, "filter"):
+        return
+    if not isinstance(dataset, tuple) or not 2 <= len(dataset) <= 3:
+        raise TypeError(
+            "`dataset` must be (x, y) or (x, y, sample_weight) of arrays, or a "
+            f"tf.data.Dataset. Received: {kind.__name__}."
+        )
+    labels = class_numbers(dataset[1])
+    _check_rows(dataset[0], labels, (*dataset, None)[2])
+    most = math.inf if num_classes is None else num_classes
+    if len(labels) and not 0 <= labels.min() <= labels.max() < most:
+        raise ValueError(
+            f"Labels must be class numbers from 0 to {most - 1}. Received: "
+            f"labels from {labels.min()} to {labels.max()}."
+        )
 
 
 class _Labels:
@@ -156,7 +170,8 @@ def class_numbers(labels: Any) -> np.ndarray:
     labels = np.asarray(_inputs.arrays(labels))
     if labels.ndim == 2 and labels.shape[1] > 1:
         labels = labels.argmax(axis=1)
-    numbers = labels.reshape(-1).astype(int)
+    numeric = labels.dtype.kind in "biuf"
+    numbers = labels.reshape(-1).astype(int) if numeric else labels[:0]
     if len(numbers) != len(labels) or np.any(numbers != labels.reshape(-1)):
         raise ValueError(
             "Labels must be class numbers or one-hot, one per example. "
@@ -277,6 +292,7 @@ class _Stream:
     ) -> None:
         import tensorflow as tf
 
+        _check_finite(dataset)
         dataset = _examples(dataset)
         table = tf.constant(classes, tf.int64)
 
@@ -302,6 +318,14 @@ class _Stream:
             mixed.batch(batch_size, drop_remainder=True)
             .map(_mapped(targets))
             .prefetch(2)
+        )
+
+
+def _check_finite(dataset: Any) -> None:
+    if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
+        raise ValueError(
+            "`dataset` must end. Received: a tf.data.Dataset that repeats for "
+            "ever. Pass it without repeat()."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_distill import _fingerprint, _validation
+from keras_distill import _validation
 from keras_distill.specialists import _jobs
 from keras_distill.specialists.build import (
     Specialist,
@@ -16,6 +16,7 @@ from keras_distill.specialists.build import (
     class_set,
     share,
 )
+from keras_distill.specialists.data import check_dataset
 
 Executor = futures.Executor
 
@@ -117,11 +118,13 @@ def train_specialists(
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         _validation.count(name, value)
     _validation.at_least_zero("retries", retries, "Pass 0 to try once.")
+    if not callable(dataset):
+        check_dataset(dataset, num_classes)
     make_executor = _executor(executor, dataset)
     folder = pathlib.Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     settings = _jobs.Settings(
-        generalist=_fingerprint.fingerprint(generalist),
+        generalist=_jobs.digest_of(generalist),
         examples=_jobs.examples_of(dataset),
         backend=keras.backend.backend(),
         optimizer=_optimizer(optimizer),
@@ -143,8 +146,17 @@ def train_specialists(
 
 def _optimizer(optimizer: Any) -> dict:
     config = keras.optimizers.serialize(keras.optimizers.get(optimizer))
-    config["config"].pop("name", None)  # Keras counts them.
+    _remove_names(config)
     return config
+
+
+def _remove_names(config: dict) -> None:
+    """Optimizers' own names, in which Keras counts them."""
+    if "config" in config:
+        config["config"].pop("name", None)
+        for value in config["config"].values():
+            if isinstance(value, dict):
+                _remove_names(value)
 
 
 def _executor(executor: Any, dataset: Any) -> Callable | None:
@@ -166,7 +178,12 @@ def _executor(executor: Any, dataset: Any) -> Callable | None:
             f"function that makes one. Received: executor={executor!r}. For "
             "dask pass client.get_executor()."
         )
-    return executor
+
+    def make() -> Executor:
+        return executor()
+
+    make.makes_anew = True  # type: ignore[attr-defined]
+    return make
 
 
 def _require_spawn(executor: Executor) -> None:
@@ -197,23 +214,29 @@ def _run(
 ) -> None:
     failures: dict = {}
     errors: list = []
-    waiting = jobs
-    while waiting:
-        again = []
+    groups = [jobs] if jobs else []
+    while groups:
+        group = groups.pop()
         if make_executor is None:
-            outcomes = _here(waiting, dataset)
+            outcomes = _here(group, dataset)
         else:
-            outcomes = _elsewhere(waiting, dataset, make_executor)
+            outcomes = _elsewhere(group, dataset, make_executor)
+        again, broken = [], []
         for job, outcome in outcomes:
             if not isinstance(outcome, BaseException):
                 _print_done(job, outcome, verbose)
-                continue
-            failures[job.path] = failures.get(job.path, 0) + 1
-            if failures[job.path] <= retries:
-                again.append(job)
+            elif _may_be_anothers_fault(outcome, group, make_executor):
+                broken.append(job)
             else:
-                errors.append((job, outcome))
-        waiting = again
+                failures[job.path] = failures.get(job.path, 0) + 1
+                if failures[job.path] > retries or _is_mistake(outcome):
+                    errors.append((job, outcome))
+                else:
+                    again.append(job)
+        # By halves, until the one that kills its worker is by itself.
+        half = (len(broken) + 1) // 2
+        parts = (again, broken[half:], broken[:half])
+        groups += [part for part in parts if part]
     if errors:
         job, error = errors[0]
         raise RuntimeError(
@@ -222,6 +245,22 @@ def _run(
             f"times, at last by {type(error).__name__}: {error} The others are "
             f"kept in {job.folder}; call again to go on."
         ) from error
+
+
+def _may_be_anothers_fault(
+    outcome: BaseException, group: list, make_executor: Any
+) -> bool:
+    """Whether a pool broke that several jobs had, and can be made anew."""
+    return (
+        isinstance(outcome, futures.BrokenExecutor)
+        and len(group) > 1
+        and getattr(make_executor, "makes_anew", False)
+    )
+
+
+def _is_mistake(error: BaseException) -> bool:
+    """Whether an error would come again."""
+    return isinstance(error, TypeError | ValueError)
 
 
 def _print_done(job: Any, outcome: dict, verbose: bool) -> None:
@@ -250,12 +289,16 @@ def _elsewhere(
     with make_executor() as executor:
         _require_spawn(executor)
         running = {_submitted(executor, job, dataset): job for job in jobs}
-        for done in futures.as_completed(running):
-            yield running[done], _outcome(running[done], done)
+        try:
+            for done in futures.as_completed(running):
+                yield running[done], _outcome(running[done], done)
+        finally:  # Also when this process is interrupted.
+            for future in running:
+                future.cancel()
 
 
 def _outcome(job: Any, done: futures.Future) -> Any:
-    error = done.exception()
+    error = futures.CancelledError() if done.cancelled() else done.exception()
     if error is None and not job.path.exists():
         return FileNotFoundError(
             f"the job has finished, but {job.path} is not there. All workers "
