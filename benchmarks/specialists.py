@@ -27,7 +27,7 @@ The number and size of the sets, the epochs of the specialists and the student's
 temperature are chosen by accuracy on 20,000 pairs of 10,000 held-out training
 images, with seed 0; all that was tried is in the result file.
 
-About 90 minutes on 2 cores. Finished runs are kept in --work, and an
+About 45 minutes on one core. Finished runs are kept in --work, and an
 interrupted benchmark goes on where it stopped; `--seed N` makes the runs of one
 seed only, so that several processes can share the work. Writes
 results/specialists.json and results/specialists.png, the covariance of one

@@ -61,7 +61,8 @@ def train_specialists(
     not at all.
 
     Args:
-        generalist: As for `build_specialist`.
+        generalist: As for `build_specialist`. Layers that are frozen stay so;
+            of a frozen generalist only the new head is trained.
         dataset: As for `specialist_dataset`, or a function without arguments
             that makes it. A function is called in each job, so that large data
             need not be sent to the workers; a `tf.data.Dataset` cannot be.
