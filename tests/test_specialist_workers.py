@@ -40,7 +40,7 @@ def test_a_pool_whose_process_dies_is_made_anew(tmp_path, expected):
         problem.generalist(), make, SETS, tmp_path, executor=pool, **SHORT
     )
     assert (tmp_path / "killed").exists()
-    assert len(pools) == 2
+    assert len(pools) in (2, 3)  # Whether the other job had finished.
     assert_same(found, expected)
     with pytest.raises(RuntimeError, match="after shutdown"):
         pools[-1].submit(int)
