@@ -189,6 +189,19 @@ def test_the_specialist_shares_nothing_with_the_generalist():
     assert not specialist.compiled
 
 
+@pytest.mark.parametrize("kind", [mlp, nested, convolution])
+def test_the_generalists_graph_stays_as_it_is(kind):
+    generalist, x = kind()
+
+    def nodes():
+        layers = generalist._flatten_layers()
+        return [len(layer._inbound_nodes) for layer in layers]
+
+    before = nodes()
+    build_specialist(generalist, SPECIAL, inputs=x)
+    assert nodes() == before
+
+
 def test_frozen_layers_stay_frozen():
     generalist, _ = mlp()
     generalist.layers[0].trainable = False

@@ -23,19 +23,25 @@ class Head(NamedTuple):
 
 def head_of(model: keras.Model) -> Head:
     """The layer behind a Functional or Sequential model's logits."""
-    found: list[keras.layers.Layer] = []
+    return _read(model, _head_layer(model, model.outputs[0]))
 
-    def keep(layer: keras.layers.Layer) -> Callable:
-        found.append(layer)
-        return layer
 
-    _rebuilt(model, model.outputs[0], keep, sizes=None)
-    return _read(model, found[0])
+def _head_layer(model: keras.Model, tensor: Tensor) -> keras.layers.Layer:
+    operation, node, index = _logits.source(tensor)
+    if isinstance(operation, keras.Model):
+        return _head_layer(model, operation.outputs[index])
+    if _comes_after(operation, node):
+        return _head_layer(model, node.input_tensors[0])
+    _require_linear(model, operation)
+    return operation
 
 
 def features_of(model: keras.Model) -> keras.Model:
-    """A model of what the head gets, sharing the layers of the given one."""
-    return _like(model, _before_head(model, model.outputs[0]))
+    """A model of what the head gets.
+
+    It has the layers of the given model, whose graph nested models grow.
+    """
+    return _like(model, _before_head(model.outputs[0]))
 
 
 def with_head(
@@ -48,7 +54,7 @@ def with_head(
         return _new_layer(layer, units)
 
     sizes = (len(head.bias), units)
-    result = _like(model, _rebuilt(model, model.outputs[0], make, sizes), name)
+    result = _like(model, _rebuilt(model.outputs[0], make, sizes), name)
     new = head_of(result).layer
     new.set_weights([kernel.reshape(tuple(new.kernel.shape)), bias])
     return result
@@ -60,40 +66,33 @@ def _like(model: keras.Model, output: Tensor, name: str | None = None) -> Any:
     return keras.Model(inputs, output, name=name)
 
 
-def _rebuilt(
-    model: keras.Model,
-    tensor: Tensor,
-    make: Callable,
-    sizes: tuple[int, int] | None,
-) -> Tensor:
+def _rebuilt(tensor: Tensor, make: Callable, sizes: tuple[int, int]) -> Tensor:
     """The logits again, made by `make(head)` in the place of the head."""
     operation, node, index = _logits.source(tensor)
     if isinstance(operation, keras.Model):
-        output = operation.outputs[index]
-        inner = _rebuilt(operation, output, make, sizes)
-        name = None if sizes is None else f"{operation.name}_specialist"
-        outer = _like(operation, inner, name)
+        inner = _rebuilt(operation.outputs[index], make, sizes)
+        outer = _like(operation, inner, f"{operation.name}_specialist")
         return outer(*node.arguments.args, **node.arguments.kwargs)
-    if _comes_after(operation) and len(node.input_tensors) == 1:
-        below = _rebuilt(model, node.input_tensors[0], make, sizes)
-        return below if sizes is None else _resized(operation, sizes)(below)
-    _require_linear(model, operation)
+    if _comes_after(operation, node):
+        below = _rebuilt(node.input_tensors[0], make, sizes)
+        return _resized(operation, sizes)(below)
     return make(operation)(node.input_tensors[0])
 
 
-def _before_head(model: keras.Model, tensor: Tensor) -> Tensor:
+def _before_head(tensor: Tensor) -> Tensor:
     operation, node, index = _logits.source(tensor)
     if isinstance(operation, keras.Model):
-        inner = _before_head(operation, operation.outputs[index])
+        inner = _before_head(operation.outputs[index])
         outer = _like(operation, inner)
         return outer(*node.arguments.args, **node.arguments.kwargs)
-    if _comes_after(operation):
-        return _before_head(model, node.input_tensors[0])
+    if _comes_after(operation, node):
+        return _before_head(node.input_tensors[0])
     return node.input_tensors[0]
 
 
-def _comes_after(operation: Any) -> bool:
-    return _logits.is_identity(operation) or isinstance(operation, _AFTER)
+def _comes_after(operation: Any, node: Any) -> bool:
+    keeps = _logits.is_identity(operation) or isinstance(operation, _AFTER)
+    return keeps and len(node.input_tensors) == 1
 
 
 def _resized(layer: Any, sizes: tuple[int, int]) -> keras.layers.Layer:

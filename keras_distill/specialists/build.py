@@ -103,7 +103,7 @@ def build_specialist(
     if inputs is None or len(others) == 1:
         row = _dustbin.mean_row(head.kernel, head.bias, others)
     else:
-        features = _features(generalist, inputs, batch_size)
+        features = _features(copy, inputs, batch_size)
         row = _dustbin.fitted_row(head.kernel, head.bias, others, features)
     return _heads.with_head(
         copy,
@@ -192,11 +192,9 @@ def share(name: str, value: Any) -> float:
     return number
 
 
-def _features(
-    generalist: keras.Model, inputs: Any, batch_size: int
-) -> np.ndarray:
+def _features(model: keras.Model, inputs: Any, batch_size: int) -> np.ndarray:
     """What the head gets for the first examples, one row for each position."""
-    forward = FrozenModel(_heads.features_of(generalist)).compiled()
+    forward = FrozenModel(_heads.features_of(model)).compiled()
     parts: list[np.ndarray] = []
     for x, _, _ in batches(inputs, batch_size):
         found = keras.ops.convert_to_numpy(forward(x)).astype("float64")
