@@ -1,6 +1,6 @@
 """Specialists: 100 classes that a small generalist confuses, and their experts.
 
-    python examples/specialists.py          # about 2 minutes on 2 cores
+    python examples/specialists.py          # about a minute on 2 cores
     python examples/specialists.py --short  # seconds
 
 Choose the backend with KERAS_BACKEND=jax, tensorflow or torch. Needs
