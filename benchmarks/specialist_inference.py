@@ -37,7 +37,6 @@ Writes:  benchmarks/results/specialist_inference.json. Only JAX is measured.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,6 +45,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 from environment import environment, save_results
+from timing import interleaved
 
 import keras_distill as kd
 
@@ -104,19 +104,8 @@ def logits(sizes: Sizes) -> Data:
     return Data(seen().astype("float32"), parts, sets)
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def interleaved(arms: dict[str, Callable], repeats: int) -> dict[str, float]:
-    for run in arms.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    for repeat in range(repeats):
-        for name in list(arms)[:: 1 if repeat % 2 == 0 else -1]:
-            times[name].append(seconds(arms[name]))
+def medians(arms: dict[str, Callable], repeats: int) -> dict[str, float]:
+    times = interleaved(arms, repeats)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -335,7 +324,7 @@ def measure_combination(sizes: Sizes) -> dict:
         for row in some:
             descend(one_image(eq, row), size, some_steps)
 
-    times = interleaved(
+    times = medians(
         {
             "ours": ours,
             "image": images,
@@ -396,7 +385,7 @@ def measure_model(sizes: Sizes) -> dict:
     def predict(model: Any, x: np.ndarray) -> Callable[[], Any]:
         return lambda: model.predict(x, batch_size=sizes.batch, verbose=0)
 
-    times = interleaved(
+    times = medians(
         {
             "sorted": predict(ours, by_class),
             "random": predict(ours, x),

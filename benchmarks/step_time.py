@@ -25,13 +25,13 @@ import json
 import pathlib
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from environment import RESULTS, environment, save_results
+from timing import seconds
 
 import keras_distill as kd
 
@@ -236,12 +236,6 @@ def hand_written_step(teacher: keras.Model, student: keras.Model) -> tuple:
         values(optimizer.variables),
     )
     return lambda state, x, y: compute(state, frozen, x, y), state
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def steady(pair: Pair, repeats: int) -> dict[str, list[float]]:

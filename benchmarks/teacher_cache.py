@@ -31,13 +31,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from environment import RESULTS, environment, save_results
+from timing import interleaved
 
 import keras_distill as kd
 
@@ -103,23 +103,6 @@ def pipelines(examples: int, short: bool) -> dict[str, Any]:
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
         found["tf.data"] = data
     return found
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def interleaved(arms: dict[str, Callable], repeats: int) -> dict[str, list]:
-    for run in arms.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    for repeat in range(repeats):
-        # Every other repeat runs backwards, so that no arm is always last.
-        for name in list(arms)[:: 1 if repeat % 2 == 0 else -1]:
-            times[name].append(seconds(arms[name]))
-    return times
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> float:

@@ -49,7 +49,6 @@ class Problem(NamedTuple):
 
 
 class _Point(NamedTuple):
-    step: Tensor
     q: Tensor
     s_0: Tensor  # (batch, 1)
     l: Tensor  # noqa: E741
@@ -106,7 +105,7 @@ def _start(problem: Problem) -> _Point:
     q = q / ops.sum(q, axis=1, keepdims=True)
     error = ops.full_like(q[:, 0], 1e30)
     s_0 = ops.sum(cells, axis=1, keepdims=True)
-    return _Point(ops.zeros((), "int32"), q, s_0, d, q, error)
+    return _Point(q, s_0, d, q, error)
 
 
 def _outside(problem: Problem, q: Tensor) -> Tensor:
@@ -120,9 +119,10 @@ def _next(problem: Problem, point: _Point) -> _Point:
     q, l, s_0 = point.q, point.l, point.s_0  # noqa: E741
     s = s_0 + ops.einsum("bk,bkr->br", l, inside)
     s = ops.where(s < cells, cells, s)  # No mass is above 1.
-    missing = d - l * _outside(problem, q)
+    outside = _outside(problem, q)
+    missing = d - l * outside
     rest = 1 - ops.sum(q, axis=1, keepdims=True)
-    ds_0, dl = _direction(problem, point, s, missing, rest)
+    ds_0, dl = _direction(problem, point, s, outside, rest)
     ds = ds_0 + ops.einsum("bk,bkr->br", dl, inside)
     dq = (cells - q * s - q * ds) / s
     room = ops.stack([_room(s, ds), _room(q, dq), _room(l, dl)])
@@ -131,7 +131,6 @@ def _next(problem: Problem, point: _Point) -> _Point:
     error = _error(cells / s - q, missing, rest)
     better = error < point.error
     return _Point(
-        point.step + 1,
         q + length * dq,
         s_0 + length * ds_0,
         l + length * dl,
@@ -146,14 +145,14 @@ def _error(*residuals: Tensor) -> Tensor:
 
 
 def _direction(
-    problem: Problem, point: _Point, s: Tensor, missing: Tensor, rest: Tensor
+    problem: Problem, point: _Point, s: Tensor, outside: Tensor, rest: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The Newton step of `s_0` and `l`."""
-    cells, _, on, inside = problem
+    cells, d, on, inside = problem
     safe = _where(on > 0, point.l, 1.0)
     ratio = point.q / s
     surplus = cells / s - point.q
-    own = _where(on > 0, _outside(problem, point.q) / safe, 1.0)
+    own = _where(on > 0, outside / safe, 1.0)
     across = ops.einsum("bkr,br->bk", inside, ratio)
     # Not ops.matmul, which gives float32 on torch.
     pairs = ops.einsum("bkr,bjr->bkj", inside * ratio[:, None], inside)
@@ -163,7 +162,9 @@ def _direction(
     bottom = ops.concatenate([across[..., None], pairs], axis=2)
     matrix = ops.concatenate([top, bottom], axis=1)
     first = ops.sum(surplus, axis=1, keepdims=True) - rest
-    others = missing / safe - rest + ops.einsum("bkr,br->bk", inside, surplus)
+    others = (
+        d / safe - outside - rest + ops.einsum("bkr,br->bk", inside, surplus)
+    )
     side = ops.concatenate([first, _where(on > 0, others, 0.0)], axis=1)
     # Rows that are done would run on until their systems are singular.
     busy = (point.error > _tolerance(cells))[:, None]

@@ -99,8 +99,9 @@ def specialist_dataset(
         else _SoftTargets(soft_targets, special)
     )
     check_dataset(dataset)
-    make = Mix if isinstance(dataset, tuple) else _Stream
-    parts = make(dataset, special, targets, portion, batch_size, seed)
+    mixture = _Mixture(special, targets, portion, batch_size, seed)
+    make = _Rows if isinstance(dataset, tuple) else _Stream
+    parts = make(dataset, mixture)
     count, others = parts.counts
     natural = count / (count + others)
     correction = dustbin_correction(natural, portion)
@@ -200,35 +201,36 @@ def _check_counts(special: int, others: int, classes: list[int]) -> None:
         )
 
 
-class Mix(keras.utils.PyDataset):
+class _Mixture(NamedTuple):
+    """What is mixed, and how."""
+
+    classes: list[int]
+    targets: Any
+    portion: float
+    batch_size: int
+    seed: int
+
+    def steps(self, special: int, others: int) -> int:
+        """Batches of an epoch; refuses data without either part."""
+        _check_counts(special, others, self.classes)
+        return max(1, math.ceil(special / self.portion / self.batch_size))
+
+
+class _Rows(keras.utils.PyDataset):
     """Batches of arrays' rows, in an order that depends on `epoch`."""
 
-    def __init__(
-        self,
-        arrays: tuple,
-        classes: list[int],
-        targets: Any,
-        portion: float,
-        batch_size: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, arrays: tuple, mixture: _Mixture) -> None:
         super().__init__()
+        self._mixture = mixture
         self._x, y, self._weight = keras.utils.unpack_x_y_sample_weight(arrays)
         self._labels = class_numbers(y)
         _check_rows(self._x, self._labels, self._weight)
-        known = np.isin(self._labels, classes)
-        self._special, self._others = (
-            np.flatnonzero(known),
-            np.flatnonzero(~known),
-        )
+        known = np.isin(self._labels, mixture.classes)
+        self._special = np.flatnonzero(known)
+        self._others = np.flatnonzero(~known)
         self.counts = len(self._special), len(self._others)
-        _check_counts(*self.counts, classes)
-        self._targets, self._portion = targets, portion
-        self._batch_size, self._seed = batch_size, seed
-        # Whole batches, so that compiled steps see one shape.
-        examples = len(self._special) / portion
-        self.steps = max(1, int(np.ceil(examples / batch_size)))
-        self.data, self.epoch = self, 0
+        self.steps = mixture.steps(*self.counts)
+        self.data, self.epoch, self._rows_of = self, 0, -1
 
     def __len__(self) -> int:
         return self.steps
@@ -236,18 +238,18 @@ class Mix(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple:
         if self._rows_of != self.epoch:
             self._rows, self._rows_of = self._order(), self.epoch
-        start = index * self._batch_size
-        rows = self._rows[start : start + self._batch_size]
+        size = self._mixture.batch_size
+        rows = self._rows[index * size : (index + 1) * size]
         x = keras.tree.map_structure(lambda a: a[rows], self._x)
-        batch = (x, self._targets(x, self._labels[rows]))
+        batch = (x, self._mixture.targets(x, self._labels[rows]))
         return batch if self._weight is None else (*batch, self._weight[rows])
 
-    _rows_of = -1
-
     def _order(self) -> np.ndarray:
-        generator = np.random.default_rng([self._seed, self.epoch])
-        total = self.steps * self._batch_size
-        special = round(total * self._portion)
+        mixture = self._mixture
+        generator = np.random.default_rng([mixture.seed, self.epoch])
+        # Whole batches, so that compiled steps see one shape.
+        total = self.steps * mixture.batch_size
+        special = round(total * mixture.portion)
         special = min(max(special, 1), total - 1) if total > 1 else 1
         rows = np.concatenate(
             [
@@ -281,20 +283,13 @@ def _check_rows(x: Any, labels: np.ndarray, weight: Any) -> None:
 class _Stream:
     """The same of a `tf.data.Dataset`."""
 
-    def __init__(
-        self,
-        dataset: Any,
-        classes: list[int],
-        targets: Any,
-        portion: float,
-        batch_size: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, dataset: Any, mixture: _Mixture) -> None:
         import tensorflow as tf
 
         _check_finite(dataset)
         dataset = _examples(dataset)
-        table = tf.constant(classes, tf.int64)
+        table = tf.constant(mixture.classes, tf.int64)
+        size, portion, seed = mixture.batch_size, mixture.portion, mixture.seed
 
         def known(x: Any, y: Any, *rest: Any) -> Any:
             return tf.reduce_any(tf.cast(y, tf.int64) == table)
@@ -306,17 +301,16 @@ class _Stream:
         counted = np.array([(np.sum(part), len(part)) for part in labels])
         special, total = counted.reshape(-1, 2).sum(axis=0).tolist()
         self.counts = special, total - special
-        _check_counts(*self.counts, classes)
+        self.steps = mixture.steps(*self.counts)
         parts = [
-            dataset.filter(test).shuffle(16 * batch_size, seed=seed).repeat()
+            dataset.filter(test).shuffle(16 * size, seed=seed).repeat()
             for test in (known, unknown)
         ]
         weights = [portion, 1 - portion]
         mixed = tf.data.Dataset.sample_from_datasets(parts, weights, seed=seed)
-        self.steps = int(np.ceil(special / portion / batch_size))
         self.data = (
-            mixed.batch(batch_size, drop_remainder=True)
-            .map(_mapped(targets))
+            mixed.batch(size, drop_remainder=True)
+            .map(_mapped(mixture.targets))
             .prefetch(2)
         )
 
