@@ -4,7 +4,7 @@ Question: which of the defects that users meet in `keras.distillation.Distiller`
 does `kd.Distiller` share? Each row trains or evaluates both on the same tiny
 models and data and reports one number or one observation for each.
 
-Command: python benchmarks/compare_keras_distillation.py
+Command: python -m benchmarks.compare_keras_distillation
 Minutes: under 2 on 2 cores; `--short` takes half a minute. The row on
 MirroredStrategy needs KERAS_BACKEND=tensorflow; other backends leave it out.
 Writes:  benchmarks/results/compare_keras_distillation.json
@@ -19,9 +19,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from environment import environment, save_results
 
 import keras_distill as kd
+from benchmarks.harness.environment import environment, save_results
 
 RESULT = "compare_keras_distillation"
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,13 +1,6 @@
 """keras_distill: knowledge distillation for Keras 3."""
 
-from keras_distill import (
-    bias,
-    losses,
-    plotting,
-    specialists,
-    transforms,
-    tuner,
-)
+from keras_distill import bias, losses, plotting, specialists, transforms, tuner
 from keras_distill._attached import WithTeacherLogits
 from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller

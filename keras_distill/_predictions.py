@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_distill import _frozen, _inputs, _validation
+from keras_distill import _checksums, _validation
+from keras_distill._keras.frozen import FrozenModel
 
 
 class Predictions(NamedTuple):
@@ -21,12 +22,12 @@ def predictions(
     model: keras.Model, dataset: Any, batch_size: int
 ) -> Predictions:
     """Runs a model in inference mode; every position is a row."""
-    forward = _frozen.FrozenModel(model).compiled()
+    forward = FrozenModel(model).compiled()
     parts = []
     for x, y, weight in batches(dataset, batch_size):
         if not model.built:
             model(x)  # Variables must not be made in a compiled step.
-        (logits,) = keras.tree.flatten(_inputs.arrays(forward(x)))
+        (logits,) = keras.tree.flatten(_checksums.arrays(forward(x)))
         parts.append(as_rows(logits, y, weight))
     if not parts:
         raise ValueError(
@@ -47,7 +48,7 @@ def predictions(
 def batches(dataset: Any, batch_size: int) -> Iterator[tuple]:
     for batch in _raw_batches(dataset, batch_size):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        x = _inputs.arrays(x)
+        x = _checksums.arrays(x)
         yield x, _array(y), _array(weight)
 
 
@@ -76,7 +77,7 @@ def _raw_batches(dataset: Any, batch_size: int) -> Iterator[Any]:
 
 
 def _array(value: Any) -> np.ndarray | None:
-    return None if value is None else np.asarray(_inputs.arrays(value))
+    return None if value is None else np.asarray(_checksums.arrays(value))
 
 
 def as_rows(

@@ -6,15 +6,12 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import (
-    _attached,
-    _frozen,
-    _jax,
-    _logits,
-    _validation,
-    _weights,
-)
-from keras_distill._logs import PhaseLogs
+from keras_distill import _attached, _validation
+from keras_distill._keras import graph
+from keras_distill._keras.frozen import FrozenModel, supports_jit
+from keras_distill._keras.jax import feed, split
+from keras_distill._keras.sample_weights import per_output
+from keras_distill._keras.trainer import PhaseLogs
 from keras_distill._registration import register
 
 Tensor = Any
@@ -113,7 +110,7 @@ class Distiller(PhaseLogs):
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
-        _logits.require_logits("student", student)
+        graph.require_logits("student", student)
         _validation.distillation_loss(distillation_loss)
         hard = _validation.weight("hard_loss_weight", hard_loss_weight)
         soft = _validation.weight("soft_loss_weight", soft_loss_weight)
@@ -149,15 +146,15 @@ class Distiller(PhaseLogs):
         self.built = self.student.built and teacher_built
         self.train_function = None
 
-    def _freeze(self, teacher: keras.Model) -> _frozen.FrozenModel:
+    def _freeze(self, teacher: keras.Model) -> FrozenModel:
         _validation.is_model("teacher", teacher)
-        _logits.require_logits("teacher", teacher)
+        graph.require_logits("teacher", teacher)
         _validation.not_shared(teacher, self.student)
         models = [("teacher", teacher), ("student", self.student)]
         _validation.same_outputs(models)
-        frozen = _frozen.FrozenModel(teacher, self.student)
+        frozen = FrozenModel(teacher, self.student)
         self._check_fingerprint(frozen, self._expected_fingerprint)
-        self.supports_jit = _frozen.supports_jit(teacher)
+        self.supports_jit = supports_jit(teacher)
         return frozen
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -222,7 +219,7 @@ class Distiller(PhaseLogs):
         return super().train_step(*state, self._with_teacher_logits(data, own))
 
     def _with_teacher_logits(self, data: Any, own: Iterable) -> tuple:
-        batch, values = _jax.split(data)
+        batch, values = split(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, logits = _attached.split(x)
         if self.soft_loss_weight == 0:
@@ -261,7 +258,7 @@ class Distiller(PhaseLogs):
         if self.loss is None or y is None:
             # No loss, or Keras's symbolic build of an unlabelled run.
             return self._additional_losses()
-        weights = _weights.per_output(sample_weight, y_pred)
+        weights = per_output(sample_weight, y_pred)
         return super().compute_loss(x, y, y_pred, weights, training)
 
     def _distillation_objective(
@@ -272,7 +269,7 @@ class Distiller(PhaseLogs):
         batch_size = _batch_size(x)
         total = self._additional_losses()
         if self.loss is not None and labels is not None:
-            weights = _weights.per_output(sample_weight, y_pred)
+            weights = per_output(sample_weight, y_pred)
             hard = self._compile_loss(labels, y_pred, weights)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
@@ -293,7 +290,7 @@ class Distiller(PhaseLogs):
                 "`teacher` and `student` must have outputs of the same "
                 f"structure. {error}"
             ) from error
-        weights = _weights.per_output(sample_weight, y_pred)
+        weights = per_output(sample_weight, y_pred)
         outputs = [teacher_logits, y_pred]
         if weights is not None:
             outputs.append(weights)
@@ -358,7 +355,7 @@ class Distiller(PhaseLogs):
     def wrap_train_function(self, function: Any) -> Any:
         if self._teacher is None:
             return function
-        return _jax.feed(function, self._teacher.values)
+        return feed(function, self._teacher.values)
 
     # Saving: all but the teacher, of which the fingerprint is kept.
 

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _logits, _validation, transforms
-from keras_distill._frozen import FrozenVariables
+from keras_distill import _validation, transforms
+from keras_distill._keras import graph
+from keras_distill._keras.frozen import FrozenVariables
 from keras_distill._registration import register
 
 Tensor = Any
@@ -120,7 +121,7 @@ def _check_members(members: Any) -> None:
     for name, member in named:
         _validation.is_model(name, member)
         _validation.one_output(name, member)
-        _logits.require_logits(name, member)
+        graph.require_logits(name, member)
     _validation.same_outputs(named)
 
 
@@ -235,9 +236,9 @@ def as_logits(model: keras.Model) -> keras.Model:
     'linear'
     """
     _validation.is_model("model", model)
-    activations = _logits.output_activations(model)
+    activations = graph.output_activations(model)
     if "sigmoid" in activations:
-        _logits.require_logits("model", model)
+        graph.require_logits("model", model)
     if not model.built:
         raise ValueError(
             "`model` must be built, so that the result can share its weights. "
@@ -260,14 +261,14 @@ def as_logits(model: keras.Model) -> keras.Model:
 
 def _before_softmax(tensor: Tensor) -> Tensor | None:
     """The symbolic logits of a tensor, or None if they cannot be had."""
-    operation, node, index = _logits.source(tensor)
+    operation, node, index = graph.source(tensor)
     if isinstance(operation, keras.Model):
         if len(operation.outputs) > 1:
             operation = keras.Model(operation.input, operation.outputs[index])
         cut = as_logits(operation)
         args, kwargs = node.arguments.args, node.arguments.kwargs
         return cut(*args, **kwargs)
-    if _logits.activation_of(operation) is None:
+    if graph.activation_of(operation) is None:
         return None
     if len(node.input_tensors) > 1 or getattr(
         operation, "quantization_mode", None

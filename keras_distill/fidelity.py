@@ -6,15 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import (
-    _frozen,
-    _jax,
-    _logits,
-    _validation,
-    _weights,
-    losses,
-    transforms,
-)
+from keras_distill import _validation, losses, transforms
+from keras_distill._keras import graph
+from keras_distill._keras.frozen import FrozenModel, supports_jit
+from keras_distill._keras.jax import feed, split
+from keras_distill._keras.sample_weights import per_output
 
 Tensor = Any
 
@@ -75,7 +71,7 @@ def evaluate_fidelity(
     for name, model in models:
         _validation.is_model(name, model)
         _validation.one_output(name, model)
-        _logits.require_logits(name, model)
+        graph.require_logits(name, model)
     _validation.same_outputs(models)
     comparison = _Comparison(teacher, student)
     comparison.compile()
@@ -106,9 +102,9 @@ class _Comparison(keras.Model):
 
     def __init__(self, teacher: keras.Model, student: keras.Model) -> None:
         super().__init__(name="fidelity", dtype="float32", autocast=False)
-        self._frozen_teacher = _frozen.FrozenModel(teacher)
-        self._frozen_student = _frozen.FrozenModel(student)
-        self.supports_jit = _frozen.supports_jit(teacher, student)
+        self._frozen_teacher = FrozenModel(teacher)
+        self._frozen_student = FrozenModel(student)
+        self.supports_jit = supports_jit(teacher, student)
         self._means: dict[str, Any] = {
             name: keras.metrics.Mean(name=name)
             for name in ("agreement_at_1", "agreement_at_5", "kl_divergence")
@@ -130,7 +126,7 @@ class _Comparison(keras.Model):
 
     def test_step(self, *args: Any) -> Any:
         *state, data = args
-        batch, values = _jax.split(data)
+        batch, values = split(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         teacher_values, student_values = values or (None, None)
         logits = (
@@ -147,7 +143,7 @@ class _Comparison(keras.Model):
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
             super().make_test_function(force)
-            self.test_function = _jax.feed(
+            self.test_function = feed(
                 self.test_function,
                 lambda: [
                     self._frozen_teacher.values(),
@@ -185,7 +181,7 @@ class _Weight(keras.losses.Loss):
 
 def _weight(logits: tuple, sample_weight: Any) -> Tensor:
     """Sample weights and the mask of the student, shape `logits.shape[:-1]`."""
-    sample_weight = _weights.per_output(sample_weight, logits[1])
+    sample_weight = per_output(sample_weight, logits[1])
     return _Weight(reduction=None, name="weight")(*logits, sample_weight)
 
 

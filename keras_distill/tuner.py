@@ -17,7 +17,8 @@ from typing import Any
 
 import keras
 
-from keras_distill import _logits, _validation, losses
+from keras_distill import _validation, losses
+from keras_distill._keras import graph
 from keras_distill.distiller import Distiller
 
 LOSSES = ("SoftTargets", "TTM", "WTTM", "LogitMatching")
@@ -300,7 +301,7 @@ def _nothing_completed(tuner: Any, trials: list) -> str:
 
 def _check_teacher(teacher: Any) -> None:
     _validation.is_model("teacher", teacher)
-    _logits.require_logits("teacher", teacher)
+    graph.require_logits("teacher", teacher)
     if not teacher.built:
         raise ValueError(
             "`teacher` must be built. Received: the model "

@@ -12,7 +12,7 @@ import models
 import numpy as np
 
 import keras_distill as kd
-from keras_distill import _shards
+from keras_distill.cache import _shards
 
 EXAMPLES, BATCH = 20, 8
 NOT_THOSE = "inputs are not those that the teacher saw"

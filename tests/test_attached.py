@@ -9,7 +9,8 @@ import reference
 from keras import ops
 
 import keras_distill as kd
-from keras_distill import _attached, _records
+from keras_distill import _attached
+from keras_distill.cache import _records
 
 BACKEND = keras.backend.backend()
 EXAMPLES, BATCH = 20, 10

@@ -9,7 +9,7 @@ from keras import layers
 from reference import softmax
 
 import keras_distill as kd
-from keras_distill import _shifts
+from keras_distill.bias import _solvers
 
 # Keras on torch converts tensors in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -411,7 +411,7 @@ def test_accuracy_needs_no_likelihood():
 
 def test_the_accuracy_start_may_lack_a_likelihood(monkeypatch):
     """Where the likelihood fails to converge, the start from 0 is left."""
-    monkeypatch.setattr(_shifts, "_STEPS", 1)
+    monkeypatch.setattr(_solvers, "_STEPS", 1)
     logits, labels = logits_and_labels()
     found = kd.bias.fit_bias(identity(), (logits, labels), [0, 1])
     assert np.isfinite(found).all()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import softmax
 
-from keras_distill import _shifts
+from keras_distill.bias import _solvers
 
 SOME = settings(deadline=None, max_examples=50, derandomize=True)
 FEW = settings(deadline=None, max_examples=25, derandomize=True)
@@ -68,7 +68,7 @@ def inner(low, high):
 
 def one_group(data, group):
     start = np.zeros(1)
-    shifts, score = _shifts.most_accurate(*data, [group], start)
+    shifts, score = _solvers.most_accurate(*data, [group], start)
     return float(shifts[0]), score
 
 
@@ -145,7 +145,7 @@ def test_examples_of_weight_0_do_not_count():
 @given(SEEDS, st.sampled_from([[[0], [1], [2], [3]], [[0], [1, 3]]]))
 def test_several_shifts_gain_as_much_as_any_of_them_alone(seed, groups):
     data = problem(seed)
-    shifts, score = _shifts.most_accurate(*data, groups, np.zeros(len(groups)))
+    shifts, score = _solvers.most_accurate(*data, groups, np.zeros(len(groups)))
     assert right(data, groups, shifts) == score
     assert score >= right(data, groups, np.zeros(len(groups)))
     # No group can gain any more.
@@ -170,7 +170,7 @@ GROUPS = [[[1]], [[0, 2]], [[0], [1, 3]], [[0], [1], [2]], [[0, 1], [2, 3]]]
 def test_most_likely_shifts(groups):
     data = problem(1, rows=30)
     logits, labels, weight = data
-    shifts = _shifts.most_likely(*data, groups)
+    shifts = _solvers.most_likely(*data, groups)
     p = weight @ softmax(moved(logits, groups, shifts)) / weight.sum()
     for group in groups:
         share = weight[np.isin(labels, group)].sum() / weight.sum()
@@ -192,7 +192,7 @@ def test_most_likely_shifts_are_those_of_scipy(groups):
         np.zeros(len(groups)),
         tol=1e-8,
     )
-    actual = _shifts.most_likely(*data, groups)
+    actual = _solvers.most_likely(*data, groups)
     np.testing.assert_allclose(actual, expected.x, rtol=0, atol=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_most_likely_shifts_are_those_of_scipy(groups):
 
 def assert_matches(logits, frequencies, weight=None):
     weight = np.ones(len(logits)) if weight is None else weight
-    shifts = _shifts.matching(logits, weight, frequencies)
+    shifts = _solvers.matching(logits, weight, frequencies)
     z = logits + shifts
     p = softmax(z - z.max(axis=-1, keepdims=True))
     mean = weight @ p / weight.sum()
@@ -285,6 +285,6 @@ def test_a_bias_that_is_much_too_low_is_found():
 
 
 def test_too_few_steps_are_an_error(monkeypatch):
-    monkeypatch.setattr(_shifts, "_STEPS", 2)
+    monkeypatch.setattr(_solvers, "_STEPS", 2)
     with pytest.raises(ValueError, match="did not converge: after 2 steps"):
         assert_matches(problem(0)[0], np.array([0.97, 0.01, 0.01, 0.01]))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import keras_distill as kd
-from keras_distill import _builder, _shards
+from keras_distill.cache import _build, _shards
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +130,13 @@ def test_shards_of_a_lost_worker_are_made(lost, whole, tmp_path):
 
 
 def test_a_worker_may_begin_while_another_begins(tmp_path, monkeypatch):
-    def read_plan(folder, original=_builder.read_json):
-        monkeypatch.setattr(_builder, "read_json", original)
+    def read_plan(folder, original=_build.read_json):
+        monkeypatch.setattr(_build, "read_json", original)
         found = original(folder)
         build_part(tmp_path, 1)  # The other one is first to write its plan.
         return found
 
-    monkeypatch.setattr(_builder, "read_json", read_plan)
+    monkeypatch.setattr(_build, "read_json", read_plan)
     build_part(tmp_path, 0)
     assert len(caching.shards(tmp_path)) == 2
 
@@ -206,9 +206,9 @@ def test_any_flipped_byte_of_the_plan_is_found(mask, killed):
     for position in range(path.stat().st_size):
         caching.flip(path, position, mask)
         with pytest.raises(ValueError, match="damaged|another format"):
-            _builder.read_json(killed)
+            _build.read_json(killed)
         caching.flip(path, position, mask)
-    assert _builder.read_json(killed)
+    assert _build.read_json(killed)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from keras_distill.specialists import _covariance, confusable
-from keras_distill.specialists.confusable import confusable_classes
+from keras_distill.specialists._confusable import confusable_classes
 
 # Keras on torch converts tensors in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -206,7 +206,7 @@ def test_equal_and_empty_sets_are_left_out():
 SCRIPT = """
 import sys
 import numpy as np
-from keras_distill.specialists.confusable import confusable_classes
+from keras_distill.specialists._confusable import confusable_classes
 p = np.load(sys.argv[1])
 print([confusable_classes(p, 9, s, seed=3).class_sets for s in (None, 5)])
 """

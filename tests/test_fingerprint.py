@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_distill as kd
-from keras_distill._fingerprint import fingerprint
+from keras_distill._keras.fingerprint import fingerprint
 
 
 def counted(activation="relu", **kwargs):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_distill import plotting
-from keras_distill.specialists.confusable import ConfusableClasses
+from keras_distill.specialists._confusable import ConfusableClasses
 
 
 def found(class_sets, classes, names=None, seed=0):

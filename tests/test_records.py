@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import reference
 
-from keras_distill import _attached, _inputs
-from keras_distill._records import Layout, to_float32
+from keras_distill import _attached, _checksums
+from keras_distill.cache._records import Layout, to_float32
 
 SHAPES = {"classes": (7,), "time": (5, 7)}
 
@@ -153,9 +153,9 @@ def test_equal_logits_are_kept_once_each():
 
 def test_checksums_tell_examples_apart_whatever_the_batch():
     x, _ = models.data(20)
-    checks = _inputs.checks(x)
+    checks = _checksums.checks(x)
     assert len(set(checks.tolist())) == 20
-    np.testing.assert_array_equal(_inputs.checks(x[3:9]), checks[3:9])
+    np.testing.assert_array_equal(_checksums.checks(x[3:9]), checks[3:9])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float64", "bool"])
@@ -163,7 +163,7 @@ def test_checksums_of_any_dtype(dtype):
     x = np.arange(12).reshape(3, 4).astype(dtype)
     x[:, 0] = [0, 1, 0]
     x[:, 1:] = 1
-    a, b, c = _inputs.checks(x)
+    a, b, c = _checksums.checks(x)
     assert a == c != b
 
 
@@ -171,18 +171,18 @@ def test_checksums_see_each_of_several_inputs():
     x = np.zeros((3, 4), "float32")
     changed = x.copy()
     changed[1, 3] = 1.0
-    before = _inputs.checks({"a": x, "b": x})
+    before = _checksums.checks({"a": x, "b": x})
     for name in "ab":
-        after = _inputs.checks({"a": x, "b": x, name: changed})
+        after = _checksums.checks({"a": x, "b": x, name: changed})
         assert (before != after).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("kind", ["S", "U", "O"])
 def test_checksums_of_strings(kind):
     words = np.array([["a", "b"], ["ab", ""], ["a", "b"]]).astype(kind)
-    a, b, c = _inputs.checks(words)
+    a, b, c = _checksums.checks(words)
     assert a == c != b
-    assert _inputs.spec(words)[0]["dtype"] == "string"
+    assert _checksums.spec(words)[0]["dtype"] == "string"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -191,7 +191,7 @@ def test_checksums_see_any_one_element_of_a_large_input(dtype):
     plain = np.arange(size).astype(dtype)[None]
     x = np.repeat(plain, size, axis=0)
     np.fill_diagonal(x, plain[0] + 1)
-    assert (_inputs.checks(x) != _inputs.checks(plain)).all()
+    assert (_checksums.checks(x) != _checksums.checks(plain)).all()
 
 
 def test_checksums_see_a_shuffle_of_sparse_images():
@@ -199,5 +199,5 @@ def test_checksums_see_a_shuffle_of_sparse_images():
     x = np.zeros((16, 256, 256, 1), "uint8")
     for number, image in enumerate(x):
         image[8 * number : 8 * number + 40, 200:240] = 255
-    checks = _inputs.checks(x)
+    checks = _checksums.checks(x)
     assert (checks != np.roll(checks, 1)).any()

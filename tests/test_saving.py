@@ -27,7 +27,7 @@ from saving import (
 )
 
 import keras_distill as kd
-from keras_distill._fingerprint import fingerprint
+from keras_distill._keras.fingerprint import fingerprint
 
 original = saving.original
 loaded = saving.loaded

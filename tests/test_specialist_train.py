@@ -19,7 +19,7 @@ import specialist_worker
 from specialist_problem import SETS, SHORT, assert_same
 
 from keras_distill.specialists import _jobs, train_specialists
-from keras_distill.specialists.data import some_inputs
+from keras_distill.specialists._data import some_inputs
 
 
 @pytest.fixture(scope="module")

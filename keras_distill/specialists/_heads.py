@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_distill import _logits
+from keras_distill._keras import graph
 
 Tensor = Any
 _CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -27,7 +27,7 @@ def head_of(model: keras.Model) -> Head:
 
 
 def _head_layer(model: keras.Model, tensor: Tensor) -> keras.layers.Layer:
-    operation, node, index = _logits.source(tensor)
+    operation, node, index = graph.source(tensor)
     if isinstance(operation, keras.Model):
         return _head_layer(model, operation.outputs[index])
     if _comes_after(operation, node):
@@ -68,7 +68,7 @@ def _like(model: keras.Model, output: Tensor, name: str | None = None) -> Any:
 
 def _rebuilt(tensor: Tensor, make: Callable, sizes: tuple[int, int]) -> Tensor:
     """The logits again, made by `make(head)` in the place of the head."""
-    operation, node, index = _logits.source(tensor)
+    operation, node, index = graph.source(tensor)
     if isinstance(operation, keras.Model):
         inner = _rebuilt(operation.outputs[index], make, sizes)
         outer = _like(operation, inner, f"{operation.name}_specialist")
@@ -80,7 +80,7 @@ def _rebuilt(tensor: Tensor, make: Callable, sizes: tuple[int, int]) -> Tensor:
 
 
 def _before_head(tensor: Tensor) -> Tensor:
-    operation, node, index = _logits.source(tensor)
+    operation, node, index = graph.source(tensor)
     if isinstance(operation, keras.Model):
         inner = _before_head(operation.outputs[index])
         outer = _like(operation, inner)
@@ -91,7 +91,7 @@ def _before_head(tensor: Tensor) -> Tensor:
 
 
 def _comes_after(operation: Any, node: Any) -> bool:
-    keeps = _logits.is_identity(operation) or isinstance(operation, _AFTER)
+    keeps = graph.is_identity(operation) or isinstance(operation, _AFTER)
     return keeps and len(node.input_tensors) == 1
 
 

@@ -20,9 +20,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _copies, _fingerprint, _inputs, _shards, bias
-from keras_distill.specialists.build import build_specialist
-from keras_distill.specialists.data import some_inputs, specialist_dataset
+from keras_distill import _checksums, _files, bias
+from keras_distill._keras.copies import not_compiled
+from keras_distill._keras.fingerprint import fingerprint
+from keras_distill.specialists._build import build_specialist
+from keras_distill.specialists._data import some_inputs, specialist_dataset
 
 _ONE_DAY = 24 * 60 * 60
 # What Keras raises for a file that is missing or cut short.
@@ -84,13 +86,13 @@ def examples_of(dataset: Any) -> str | None:
         return None
     x, *rest = dataset
     digest = hashlib.sha256()
-    for start in range(0, _inputs.rows(x), 4096):
+    for start in range(0, _checksums.rows(x), 4096):
         rows = slice(start, start + 4096)
         part = keras.tree.map_structure(lambda a, r=rows: a[r], x)
-        digest.update(_inputs.checks(part).tobytes())
+        digest.update(_checksums.checks(part).tobytes())
     for labels in rest:
         if labels is not None:
-            array = np.ascontiguousarray(_inputs.arrays(labels))
+            array = np.ascontiguousarray(_checksums.arrays(labels))
             digest.update(array.tobytes())
     return digest.hexdigest()
 
@@ -103,7 +105,7 @@ def digest_of(generalist: keras.Model) -> str:
         # Keras does not save the flags of models and of inputs.
         if layer.weights and not layer._layers
     ]
-    text = _fingerprint.fingerprint(generalist) + json.dumps(layers)
+    text = fingerprint(generalist) + json.dumps(layers)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -114,7 +116,7 @@ def keep_generalist(generalist: keras.Model, job: Job) -> None:
             warnings.simplefilter("ignore")
             if _kept(job) == job.settings.generalist:
                 return
-    with _copies.not_compiled(generalist):
+    with not_compiled(generalist):
         _save(generalist, job.generalist_path)
     try:
         found = _kept(job)
@@ -197,7 +199,7 @@ def _keep_report(job: Job, report: dict) -> None:
     if report["loss"] is None and path.exists():
         return  # That of the process that did the last epoch.
     text = json.dumps(report, indent=1) + "\n"
-    _shards.write_atomically(path, text.encode())
+    _files.write_atomically(path, text.encode())
 
 
 def _require_backend(backend: str) -> None:
@@ -283,6 +285,6 @@ def _save(model: keras.Model, path: pathlib.Path) -> None:
     temporary = path.with_name(f"tmp-{path.stem}-{uuid.uuid4().hex}.keras")
     try:
         model.save(temporary)
-        _shards.publish(temporary, path)
+        _files.publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

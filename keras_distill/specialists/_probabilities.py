@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _frozen, _inputs, _logits, _validation
+from keras_distill import _checksums, _validation
+from keras_distill._keras import graph
+from keras_distill._keras.frozen import FrozenModel
 from keras_distill._predictions import Predictions, as_rows, batches, check
 from keras_distill.specialists._covariance import Rows
 
@@ -39,14 +41,14 @@ def probabilities(predictions: Any, batch_size: int) -> Iterator[Rows]:
 
 def _read(predictions: Any, batch_size: int) -> Iterator[Rows]:
     model, data = _source(predictions)
-    forward = _frozen.FrozenModel(model).compiled() if model else None
+    forward = FrozenModel(model).compiled() if model else None
     for x, _, weight in batches(data, batch_size):
         if forward is None:
             rows, _, weight = as_rows(_array(x), None, weight)
         else:
             if not model.built:
                 model(x)  # Variables must not be made in a compiled step.
-            (logits,) = keras.tree.flatten(_inputs.arrays(forward(x)))
+            (logits,) = keras.tree.flatten(_checksums.arrays(forward(x)))
             rows, _, weight = as_rows(logits, None, weight)
             check(Predictions(rows, None, np.ones(len(rows))))
             rows = _softmax(rows)
@@ -94,7 +96,7 @@ def _wrong_kind(value: Any) -> TypeError:
 
 
 def _array(x: Any) -> np.ndarray:
-    array = np.asarray(_inputs.arrays(x))
+    array = np.asarray(_checksums.arrays(x))
     if array.ndim < 2:
         raise ValueError(
             "Predictions must have the shape (examples, classes). Received: an "
@@ -129,4 +131,4 @@ def _require_probabilities(rows: np.ndarray) -> None:
 def _check_model(model: keras.Model) -> None:
     _validation.is_model("generalist", model)
     _validation.one_output("generalist", model)
-    _logits.require_logits("generalist", model)
+    graph.require_logits("generalist", model)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import _jax
+from keras_distill._keras.jax import double_precision
 
 Tensor = Any
 
@@ -58,7 +58,7 @@ class _Point(NamedTuple):
 
 def solve(problem: Problem) -> Tensor:
     """The masses `q` of the cells, shape `(batch, cells)`."""
-    with _jax.double_precision() as dtype:
+    with double_precision() as dtype:
         return _solve(Problem(*(ops.cast(part, dtype) for part in problem)))
 
 

@@ -1,0 +1,322 @@
+"""What a distillation step costs.
+
+Question: how far is a `kd.Distiller` step from the sum of its parts, a plain
+student step and a teacher forward pass, what is left of it with a cache, and
+how does it compare with `keras.distillation.Distiller` and with a training loop
+written by hand?
+
+Arms, interleaved in one run, medians over repeats of one epoch:
+  student        plain `fit` of the student
+  teacher        compiled forward pass of the teacher over the same batches
+  ours           `kd.Distiller.fit`, SoftTargets
+  cached         the same, from logits attached by `kd.TeacherCache`
+  keras          `keras.distillation.Distiller.fit`, its `KLDivergence()` form
+  hand_written   one jitted JAX step with Keras's Adam (JAX only)
+First steps (tracing and compilation) are timed with fresh models.
+
+Command: KERAS_BACKEND=jax python -m benchmarks.speed.step_time
+         KERAS_BACKEND=tensorflow python -m benchmarks.speed.step_time
+Minutes: about 5 each on 2 cores. `--short` takes seconds and proves nothing.
+Writes:  benchmarks/results/step_time.json, one entry per backend.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_distill as kd
+from benchmarks.harness.environment import RESULTS, environment, save_results
+from benchmarks.harness.timing import seconds
+
+CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+TEMPERATURE = 4.0
+
+
+def mlp(units: int) -> keras.Model:
+    layers = [keras.layers.Dense(units, "relu") for _ in range(2)]
+    return keras.Sequential(
+        [keras.Input((784,)), *layers, keras.layers.Dense(10)]
+    )
+
+
+def cnn(filters: int) -> keras.Model:
+    def block(width: int) -> list:
+        return [
+            keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.MaxPooling2D(),
+        ]
+
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            *block(filters),
+            *block(2 * filters),
+            *block(4 * filters),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+# name: (teacher, student, input shape, batch size)
+PAIRS: dict[str, tuple] = {
+    "mlp 1200-1200 to 800-800": (
+        lambda: mlp(1200),
+        lambda: mlp(800),
+        (784,),
+        128,
+    ),
+    "cnn 48 to 16 filters": (lambda: cnn(48), lambda: cnn(16), (32, 32, 3), 64),
+}
+
+
+def ours(teacher: keras.Model | None, student: keras.Model) -> keras.Model:
+    return kd.Distiller(teacher, student, kd.losses.SoftTargets(TEMPERATURE))
+
+
+def theirs(teacher: keras.Model, student: keras.Model) -> keras.Model:
+    loss = keras.distillation.LogitsDistillation(
+        temperature=TEMPERATURE, loss=keras.losses.KLDivergence()
+    )
+    return keras.distillation.Distiller(
+        teacher, student, loss, student_loss_weight=0.1
+    )
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss=CROSSENTROPY,
+        metrics=["accuracy"],
+    )
+    return model
+
+
+class Pair:
+    """Data, models, and one callable per arm that runs an epoch."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.teacher, self.student, shape, self.batch = PAIRS[name]
+        rng = np.random.default_rng(0)
+        count = steps * self.batch
+        self.x = rng.normal(size=(count, *shape)).astype("float32")
+        self.y = rng.integers(0, 10, count)
+
+    def models(self) -> dict[str, Callable[[], keras.Model]]:
+        return {
+            "student": lambda: compiled(self.student()),
+            "ours": lambda: compiled(ours(self.teacher(), self.student())),
+            "keras": lambda: compiled(theirs(self.teacher(), self.student())),
+        }
+
+    def epoch(self, model: keras.Model) -> Callable[[], Any]:
+        return lambda: model.fit(
+            self.x, self.y, batch_size=self.batch, verbose=0
+        )
+
+    def first_step(self, make: Callable[[], keras.Model]) -> float:
+        model = make()
+        x, y = self.x[: self.batch], self.y[: self.batch]
+        return seconds(lambda: model.train_on_batch(x, y))
+
+    def arms(self) -> dict[str, Callable[[], Any]]:
+        arms = {
+            name: self.epoch(make()) for name, make in self.models().items()
+        }
+        arms["cached"] = self.cached()
+        arms["teacher"] = self.teacher_forward()
+        if keras.backend.backend() == "jax":
+            arms["hand_written"] = self.hand_written()
+        return arms
+
+    def cached(self) -> Callable[[], Any]:
+        model = compiled(ours(None, self.student()))
+        with tempfile.TemporaryDirectory() as folder:
+            cache = kd.TeacherCache.build(
+                self.teacher(), (self.x, self.y), folder, verbose=0
+            )
+            data = cache.attach((self.x, self.y))
+        return lambda: model.fit(data, batch_size=self.batch, verbose=0)
+
+    def batches(self) -> list[tuple]:
+        return [
+            (self.x[i : i + self.batch], self.y[i : i + self.batch])
+            for i in range(0, len(self.x), self.batch)
+        ]
+
+    def teacher_forward(self) -> Callable[[], Any]:
+        forward = compiled_forward(self.teacher())
+
+        def run() -> None:
+            for x, _ in self.batches():
+                output = forward(x)
+            keras.ops.convert_to_numpy(output)
+
+        return run
+
+    def hand_written(self) -> Callable[[], Any]:
+        step, state = hand_written_step(self.teacher(), self.student())
+        holder = {"state": state}
+
+        def run() -> None:
+            order = np.random.permutation(len(self.x))
+            for i in range(0, len(order), self.batch):
+                rows = order[i : i + self.batch]
+                loss, holder["state"] = step(
+                    holder["state"], self.x[rows], self.y[rows]
+                )
+            float(loss)
+
+        return run
+
+
+def compiled_forward(model: keras.Model) -> Callable:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        @jax.jit
+        def forward(trainable: list, rest: list, x: Any) -> Any:
+            return model.stateless_call(trainable, rest, x, training=False)[0]
+
+        trainable = [v.value for v in model.trainable_variables]
+        rest = [v.value for v in model.non_trainable_variables]
+        return lambda x: forward(trainable, rest, x)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(lambda x: model(x, training=False))
+    import tensorflow as tf
+
+    return tf.function(lambda x: model(x, training=False))
+
+
+def hand_written_step(teacher: keras.Model, student: keras.Model) -> tuple:
+    """The same step in plain JAX: one jitted function, no Trainer."""
+    import jax
+    import jax.numpy as jnp
+
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(student.trainable_variables)
+
+    def values(variables: list) -> list:
+        return [jnp.array(variable.value) for variable in variables]
+
+    frozen = values(teacher.trainable_variables)
+    frozen_rest = values(teacher.non_trainable_variables)
+
+    def loss_fn(trainable: list, rest: list, x: Any, y: Any, v: Any) -> tuple:
+        z, rest = student.stateless_call(trainable, rest, x, training=True)
+        hard = -jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], axis=1)
+        p = jax.nn.log_softmax(v / TEMPERATURE)
+        q = jax.nn.log_softmax(z / TEMPERATURE)
+        soft = TEMPERATURE**2 * jnp.sum(jnp.exp(p) * (p - q), axis=1)
+        return 0.1 * hard.mean() + 0.9 * soft.mean(), rest
+
+    @jax.jit
+    def compute(state: tuple, frozen: list, x: Any, y: Any) -> tuple:
+        trainable, rest, slots = state
+        v, _ = teacher.stateless_call(frozen, frozen_rest, x, training=False)
+        gradient = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, rest), grads = gradient(trainable, rest, x, y, v)
+        trainable, slots = optimizer.stateless_apply(slots, grads, trainable)
+        return loss, (trainable, rest, slots)
+
+    state = (
+        values(student.trainable_variables),
+        values(student.non_trainable_variables),
+        values(optimizer.variables),
+    )
+    return lambda state, x, y: compute(state, frozen, x, y), state
+
+
+def steady(pair: Pair, repeats: int) -> dict[str, list[float]]:
+    arms = pair.arms()
+    for run in arms.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    for repeat in range(repeats):
+        # Every other repeat runs backwards, so that no arm is always last.
+        names = list(arms)[:: 1 if repeat % 2 == 0 else -1]
+        for name in names:
+            times[name].append(seconds(arms[name]))
+    return times
+
+
+def first_steps(pair: Pair, repeats: int) -> dict[str, list[float]]:
+    makers = pair.models()
+    times: dict[str, list[float]] = {name: [] for name in makers}
+    for repeat in range(repeats):
+        names = list(makers)[:: 1 if repeat % 2 == 0 else -1]
+        for name in names:
+            times[name].append(pair.first_step(makers[name]))
+            keras.utils.clear_session()
+    return times
+
+
+def ratio(numerator: list[float], *denominators: list[float]) -> float:
+    """Median over repeats of a ratio of times taken side by side."""
+    rows = zip(numerator, *denominators, strict=True)
+    return round(statistics.median(n / sum(ds) for n, *ds in rows), 3)
+
+
+def measure(name: str, steps: int, repeats: int) -> dict:
+    pair = Pair(name, steps)
+    first = first_steps(pair, repeats)
+    times = steady(pair, repeats)
+
+    def milliseconds(values: list[float], per: int) -> float:
+        return round(1000 * statistics.median(values) / per, 3)
+
+    result = {
+        "step_ms": {k: milliseconds(v, steps) for k, v in times.items()},
+        "first_step_ms": {k: milliseconds(v, 1) for k, v in first.items()},
+        "ours / (student + teacher)": ratio(
+            times["ours"], times["student"], times["teacher"]
+        ),
+        "ours / keras": ratio(times["ours"], times["keras"]),
+        "cached / student": ratio(times["cached"], times["student"]),
+        "first step, ours / keras": ratio(first["ours"], first["keras"]),
+        "repeats": repeats,
+        "steps_per_repeat": steps,
+        "batch_size": pair.batch,
+        "epoch_seconds": times,
+        "first_step_seconds": first,
+    }
+    if "hand_written" in times:
+        result["ours / hand_written"] = ratio(
+            times["ours"], times["hand_written"]
+        )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a quick check")
+    parser.add_argument("--out", default=None, help="folder for the results")
+    arguments = parser.parse_args()
+    steps, repeats = (2, 2) if arguments.short else (20, 11)
+    names = list(PAIRS)[:1] if arguments.short else list(PAIRS)
+    results = {"environment": environment(), "pairs": {}}
+    for name in names:
+        keras.utils.set_random_seed(0)
+        pair = results["pairs"][name] = measure(name, steps, repeats)
+        for key, value in pair.items():
+            if not key.endswith("seconds"):
+                print(f"{name}: {key}: {value}", flush=True)
+    path = pathlib.Path(arguments.out or RESULTS) / "step_time.json"
+    merged = json.loads(path.read_text()) if path.exists() else {}
+    merged[keras.backend.backend()] = results
+    print(save_results("step_time", merged, arguments.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Files that appear whole or not at all, also after a power cut."""
+
+import contextlib
+import os
+import pathlib
+import uuid
+
+
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+    """A file that appears whole or not at all, also after a power cut."""
+    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"{error.strerror} while writing {path.name}. Nothing that was "
+            "finished is lost: mend the cause, and call "
+            "kd.TeacherCache.build again to go on",
+            str(path.parent),
+        ) from error
+
+
+def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Gives a finished file its name, once its bytes are on the disk."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    if os.name == "nt":  # Folders cannot be opened there.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""A model that a step reads and never writes.
+
+Keras would track a model kept in an attribute: train it, save it, count it, and
+on JAX empty its variables while a step runs. A `FrozenModel` is a plain object,
+so Keras leaves it alone; on JAX its values enter a step as data.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+
+from keras_distill._keras.fingerprint import fingerprint
+
+Tensor = Any
+
+
+class FrozenModel:
+    """Calls a model in inference mode, without gradient or side effect.
+
+    Variables that belong to another model too, that of a frozen layer which
+    teacher and student share, are left to that model.
+    """
+
+    def __init__(
+        self, model: keras.Model, other: keras.Model | None = None
+    ) -> None:
+        self.model = model
+        self._other = other
+        self._own: list | None = None
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's fingerprint, computed once and kept until `forget`."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.model)
+        return self._fingerprint
+
+    def forget_fingerprint(self) -> None:
+        """The weights may have been set anew since the last training run."""
+        self._fingerprint = None
+
+    def values(self) -> list:
+        return [variable.value for variable in self._own_variables()]
+
+    def compiled(self) -> Callable[[Tensor], Tensor]:
+        """The call on `x` alone, compiled as Keras would for `predict`."""
+        backend = keras.backend.backend()
+        if backend == "jax" and self.model.jit_compile:
+            import jax
+
+            step = jax.jit(lambda values, x: self(x, values))
+            return lambda x: step(self.values(), x)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            return tf.function(
+                lambda x: self(x),
+                jit_compile=self.model.jit_compile,
+                reduce_retracing=True,
+            )
+        return self.__call__
+
+    def _own_variables(self) -> list:
+        if self._own is None:
+            others = self._other.variables if self._other else []
+            shared = {id(variable) for variable in others}
+            self._own = [v for v in self.model.variables if id(v) not in shared]
+        return self._own
+
+    def __call__(
+        self, x: Tensor, values: list | None = None, shared: Iterable = ()
+    ) -> Tensor:
+        """Runs the model on `x`.
+
+        Args:
+            x: Inputs of the model.
+            values: What `values()` gave, the present values by default.
+            shared: Pairs of a shared variable and its value.
+        """
+        if not self.model.built:
+            return self.model(x, training=False)
+        if values is None:
+            values = self.values()
+        mapping = [*shared, *zip(self._own_variables(), values, strict=True)]
+        with _no_gradient(), keras.StatelessScope(state_mapping=mapping):
+            return self.model(x, training=False)
+
+
+class FrozenVariables(keras.Model):
+    """A model none of whose variables is trained.
+
+    The `trainable` flags of its members, which may be trained elsewhere, stay
+    as they are.
+    """
+
+    @property
+    def trainable_variables(self) -> list:
+        return []
+
+    @property
+    def non_trainable_variables(self) -> list:
+        return self.variables
+
+    @property
+    def trainable_weights(self) -> list:
+        return []
+
+    @property
+    def non_trainable_weights(self) -> list:
+        return self.weights
+
+
+def supports_jit(*models: keras.Model) -> bool:
+    """Whether all layers of the models can be compiled by XLA."""
+    return all(
+        layer.supports_jit
+        for model in models
+        for layer in model._flatten_layers()
+    )
+
+
+def _no_gradient() -> contextlib.AbstractContextManager:
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()
+    return contextlib.nullcontext()

@@ -1,0 +1,265 @@
+"""Finding shifts of logits, and putting them into a model's bias."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_distill import _validation
+from keras_distill._keras import graph
+from keras_distill._keras.copies import copy_of, require_graph
+from keras_distill._predictions import predictions
+from keras_distill.bias import _classes, _solvers
+from keras_distill.bias._classes import Classes
+
+# Logits, labels and weights, one row for each example.
+_Data = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+_OBJECTIVES = ("accuracy", "likelihood")
+_BIASED = (keras.layers.Dense, keras.layers.EinsumDense)
+
+
+def shift_bias(
+    model: keras.Model, classes: Classes, amount: float | Sequence[float]
+) -> keras.Model:
+    """Copies a model, with the logits of some classes shifted.
+
+    Formula: `z_k + amount` for each class `k` of `classes`; Hinton et al. 2015,
+    section 3.
+
+    The shift goes into the bias of the last layer where that is a `Dense` or
+    `EinsumDense` layer with one bias per class. Another model gets a
+    `keras.layers.Rescaling` layer behind it. The original is not changed, and
+    shares nothing with the result.
+
+    Args:
+        model: A Functional or Sequential model that ends in logits, shape
+            `(..., classes)`.
+        classes: The classes to shift: a class number, a sequence of numbers and
+            groups of numbers, or None for all.
+        amount: What to add to the logits, in nats: one number for all, or one
+            for each entry of `classes`.
+
+    Returns:
+        A plain Keras model of the same kind, not compiled.
+
+    Raises:
+        TypeError: If `model` is no Keras model, or `amount` no number.
+        ValueError: If the model is subclassed, not built, has several outputs,
+            ends in probabilities or cannot be cloned; if a class does not exist
+            or is named twice; or if amounts and classes differ in number.
+
+    Example:
+
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(3)]
+    >>> model = keras.Sequential(layers)
+    >>> shifted = kd.bias.shift_bias(model, [2], 3.5)
+    >>> shifted.layers[-1].bias.numpy().tolist()
+    [0.0, 0.0, 3.5]
+    """
+    _check_model(model)
+    require_graph("model", model)
+    num_classes = model.outputs[0].shape[-1]
+    groups = _classes.groups_of(classes, num_classes)
+    offset = _solvers.spread(
+        _classes.amounts_of(amount, groups), groups, num_classes
+    )
+    copy = copy_of("model", model)
+    layer = _last_layer(copy)
+    if layer is None:
+        return _behind(copy, offset)
+    layer.bias.assign(keras.ops.convert_to_numpy(layer.bias) + offset)
+    return copy
+
+
+def fit_bias(
+    model: keras.Model,
+    dataset: Any,
+    classes: Classes = None,
+    *,
+    objective: str = "accuracy",
+    batch_size: int = 256,
+) -> np.ndarray:
+    """Finds the shifts of logits that are best on held-out, labelled data.
+
+    Give the result to `shift_bias`. Hinton et al. 2015, section 3, shift by
+    what is best on the test set; use data that is neither test nor transfer
+    set.
+
+    - "accuracy": as a function of one shift the accuracy is constant between
+      the places where an example's answer changes, so its maximum is found
+      exactly, by sorting these places. Of several best intervals the widest is
+      taken, and its middle; 0 if no shift is better. Several shifts are
+      optimised in turn until none gains, from 0 and from the shifts of the
+      highest likelihood; the better result is returned. The time grows with
+      examples times classes times shifts; a shift for each of many hundred
+      classes is better fitted by likelihood.
+    - "likelihood": the only maximum, by Newton's method. There each group's
+      mean probability equals its share of the labels. Each group must have
+      labels, and not all of them.
+
+    Args:
+        model: A model that ends in logits, shape `(..., classes)`.
+        dataset: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
+            `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of
+            batches of them. Labels are class numbers or one-hot.
+        classes: The classes to shift: a class number, a sequence of numbers and
+            groups of numbers, or None for all.
+        objective: "accuracy" or "likelihood".
+        batch_size: Batch size for arrays.
+
+    Returns:
+        The shifts in nats, one for each entry of `classes`, as a float64 array.
+        With `classes=None` their mean is 0.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: If the model ends in probabilities, the data have no labels,
+            a class does not exist or is named twice, `objective` is neither of
+            the two, or the likelihood has no maximum.
+
+    Example:
+
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(3)]
+    >>> model = keras.Sequential(layers)
+    >>> held_out = (np.random.rand(30, 4), np.arange(30) % 3)
+    >>> amount = kd.bias.fit_bias(model, held_out, [2])
+    >>> shifted = kd.bias.shift_bias(model, [2], amount)
+    """
+    _check_model(model)
+    if objective not in _OBJECTIVES:
+        raise ValueError(
+            f"`objective` must be one of {_OBJECTIVES}. Received: objective="
+            f"{objective!r}."
+        )
+    _validation.count("batch_size", batch_size)
+    found = predictions(model, dataset, batch_size)
+    if found.labels is None:
+        raise ValueError(
+            "`dataset` must have labels. Received: inputs alone. Pass (x, y), "
+            "or use kd.bias.match_class_frequencies, which needs no labels."
+        )
+    groups = _classes.groups_of(classes, found.logits.shape[-1])
+    _classes.require_others(groups, found.logits.shape[-1])
+    data = (found.logits, found.labels, found.weight)
+    if objective == "likelihood":
+        _require_both_outcomes(data, groups)
+        shifts = _solvers.most_likely(*data, groups)
+    else:
+        shifts = _most_accurate(data, groups)
+    return shifts - shifts.mean() if classes is None else shifts
+
+
+def match_class_frequencies(
+    model: keras.Model,
+    inputs: Any,
+    class_frequencies: Sequence[float],
+    *,
+    batch_size: int = 256,
+) -> np.ndarray:
+    """Finds the shifts that give the predictions known class frequencies.
+
+    Formula: `b` such that `mean_i softmax(z_i + b) = class_frequencies`, the
+    minimum of the convex `mean_i logsumexp(z_i + b) - class_frequencies . b`
+    (derived), found by Newton's method. No labels are needed: this is how to
+    learn the bias of a class that the transfer set omits, "much too low" in
+    Hinton et al. 2015, section 3, from how frequent the class is.
+
+    Args:
+        model: A model that ends in logits, shape `(..., classes)`.
+        inputs: Inputs in which classes are as frequent as given: an array, a
+            list or dict of them, or an iterable of batches. As everywhere in
+            Keras, a tuple is `(x, y)` or `(x, y, sample_weight)`; labels are
+            ignored, sample weights are not.
+        class_frequencies: How frequent each class is, shape `(classes,)`, as
+            frequencies or as counts; each above 0.
+        batch_size: Batch size for arrays.
+
+    Returns:
+        The shifts in nats, shape `(classes,)`, of mean 0, as a float64 array,
+        for `shift_bias(model, None, shifts)`.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: If the model ends in probabilities, the frequencies are not
+            positive or not one per class, or the shifts do not converge.
+
+    Example:
+
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(3)]
+    >>> model, x = keras.Sequential(layers), np.random.rand(30, 4)
+    >>> amount = kd.bias.match_class_frequencies(model, x, [0.5, 0.3, 0.2])
+    >>> shifted = kd.bias.shift_bias(model, None, amount)
+    """
+    _check_model(model)
+    frequencies = _classes.frequencies_of(class_frequencies)
+    _validation.count("batch_size", batch_size)
+    found = predictions(model, inputs, batch_size)
+    if len(frequencies) != found.logits.shape[-1]:
+        raise ValueError(
+            "`class_frequencies` must have one entry per class. Received: "
+            f"{len(frequencies)} for {found.logits.shape[-1]} classes."
+        )
+    return _solvers.matching(found.logits, found.weight, frequencies)
+
+
+def _most_accurate(data: _Data, groups: _solvers.Groups) -> np.ndarray:
+    starts = [np.zeros(len(groups))]
+    everything = _solvers.with_rest(groups, data[0].shape[-1])
+    shares = _solvers.shares(*data[1:], everything)
+    if len(groups) > 1 and np.all((0 < shares) & (shares < 1)):
+        with contextlib.suppress(_solvers.NoConvergence):
+            starts.append(_solvers.most_likely(*data, groups))
+    results = [_solvers.most_accurate(*data, groups, start) for start in starts]
+    return max(results, key=lambda result: result[1])[0]
+
+
+def _require_both_outcomes(data: _Data, groups: _solvers.Groups) -> None:
+    groups = _solvers.with_rest(groups, data[0].shape[-1])
+    shares = _solvers.shares(*data[1:], groups)
+    for group, share in zip(groups, shares, strict=True):
+        if not 0 < share < 1:
+            raise ValueError(
+                "The likelihood has no maximum: each entry of `classes` must "
+                "have some of the labels, and so must the other classes. "
+                f"Received: {share:.0%} of the labels for the classes {group}, "
+                f"whose best shift is {'minus ' if share == 0 else ''}"
+                "infinity. Pass data with such labels, leave the classes out, "
+                "or use objective='accuracy'."
+            )
+
+
+def _check_model(model: keras.Model) -> None:
+    _validation.is_model("model", model)
+    _validation.one_output("model", model)
+    graph.require_logits("model", model)
+
+
+def _last_layer(model: keras.Model) -> Any:
+    """The layer whose bias is added to the logits last, None without one."""
+    tensor = model.outputs[0]
+    layer, node, _ = graph.source(tensor)
+    while graph.is_identity(layer):
+        layer, node, _ = graph.source(node.input_tensors[0])
+    if not isinstance(layer, _BIASED) or layer.bias is None:
+        return None
+    linear = layer.activation in (None, keras.activations.linear)
+    one_each = tuple(layer.bias.shape) == (tensor.shape[-1],)
+    # A layer that the model uses twice adds its bias elsewhere too.
+    return layer if linear and one_each and _used_once(layer) else None
+
+
+def _used_once(layer: Any) -> bool:
+    return len(layer._inbound_nodes) == 1
+
+
+def _behind(model: keras.Model, offset: np.ndarray) -> keras.Model:
+    dtype = model.outputs[0].dtype
+    layer = keras.layers.Rescaling(1.0, offset.tolist(), dtype=dtype)
+    if isinstance(model, keras.Sequential):
+        model.add(layer)
+        return model
+    outputs = keras.tree.map_structure(layer, model.output)
+    return keras.Model(model.input, outputs, name=model.name)
