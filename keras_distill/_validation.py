@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_distill._keras.layers import all_layers, own_variables, sublayers
+
 _PROBABILITY_LOSSES = (
     keras.losses.KLDivergence,
     keras.losses.BinaryCrossentropy,
@@ -203,13 +205,13 @@ def not_shared(teacher: keras.Model, student: keras.Model) -> None:
             f"model {teacher.name!r} twice. Make the second with "
             "keras.models.clone_model and set its weights."
         )
-    teachers = {id(layer) for layer in teacher._flatten_layers()}
+    teachers = {id(layer) for layer in all_layers(teacher)}
     teachers |= {id(variable) for variable in teacher.variables}
     shared = [
         layer.name
-        for layer in student._flatten_layers()
+        for layer in all_layers(student)
         if _owns_trainable_state(layer)
-        and teachers & {id(layer), *map(id, _own_variables(layer))}
+        and teachers & {id(layer), *map(id, own_variables(layer))}
     ]
     if shared:
         raise ValueError(
@@ -220,13 +222,9 @@ def not_shared(teacher: keras.Model, student: keras.Model) -> None:
         )
 
 
-def _own_variables(layer: Any) -> list:
-    return layer._trainable_variables + layer._non_trainable_variables
-
-
 def _owns_trainable_state(layer: Any) -> bool:
-    unbuilt = not layer.built and not layer._layers
-    return layer.trainable and (unbuilt or bool(_own_variables(layer)))
+    unbuilt = not layer.built and not sublayers(layer)
+    return layer.trainable and (unbuilt or bool(own_variables(layer)))
 
 
 def values(teacher_logits: Any, labels: Any) -> None:

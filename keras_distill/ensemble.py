@@ -10,6 +10,7 @@ from keras import ops
 from keras_distill import _validation, transforms
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenVariables
+from keras_distill._keras.layers import sublayers
 from keras_distill._registration import register
 
 Tensor = Any
@@ -276,7 +277,7 @@ def _before_softmax(tensor: Tensor) -> Tensor | None:
         return None
     if not getattr(operation, "weights", []):
         return node.input_tensors[0]
-    if operation._layers:
+    if sublayers(operation):
         return None
     return _linear_twin(operation)(node.input_tensors[0])
 

@@ -26,8 +26,9 @@ on omitted classes. Test errors are those after the last epoch, read once.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.paper.hinton_mnist \\
              --data_dir FOLDER  (of TFDS data; downloaded if left out).
-         `--part NAME` runs one part, so that two processes can share the work; `--short` takes
-         seconds on scikit-learn's digits and proves nothing.
+         `--part NAME` runs one part, so that two processes can share the
+         work; `--short` takes seconds on scikit-learn's digits and proves
+         nothing.
 Minutes: about 75 on 2 cores: teachers 15, students 1 each, those of 300 and 30
          units 10 and 5 seconds. Two processes with a `--part` each take less.
 Expect:  errors of 10,000: teacher 71, labels alone 145, soft targets at T = 20

@@ -28,7 +28,8 @@ train on takes 5 to 49. Test data are read after the last epoch.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.paper.spoken_digits \\
              --data_dir FOLDER  (of TFDS data; downloaded if left out).
-         Runs again where it was stopped. `--short` takes seconds on made-up sounds and proves nothing.
+         Runs again where it was stopped. `--short` takes seconds on made-up
+         sounds and proves nothing.
 Minutes: about 30 of one idle core; 70 beside other work.
 Expect:  on known speakers 92.0 % of the frames for single networks, 92.9 % for
          the ensemble, 92.0 % for a student at T = 1 and less at higher T; on

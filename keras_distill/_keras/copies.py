@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_distill._keras.layers import all_layers
+
 _LOOKUPS = (keras.layers.IntegerLookup, keras.layers.StringLookup)
 
 
@@ -34,7 +36,7 @@ def copy_of(name: str, model: keras.Model) -> keras.Model:
             f"that fails: {error}"
         ) from error
     # A clone forgets that a nested model is frozen.
-    layers = model._flatten_layers(), copy._flatten_layers()
+    layers = all_layers(model), all_layers(copy)
     for layer, copied in zip(*layers, strict=True):
         if copied.trainable != layer.trainable:
             copied.trainable = layer.trainable
@@ -43,7 +45,7 @@ def copy_of(name: str, model: keras.Model) -> keras.Model:
 
 def _copy_adapted(model: keras.Model, copy: keras.Model) -> None:
     """What preprocessing layers have learned by `adapt`, beside weights."""
-    layers = model._flatten_layers(), copy._flatten_layers()
+    layers = all_layers(model), all_layers(copy)
     for layer, copied in zip(*layers, strict=True):
         if isinstance(layer, _LOOKUPS):
             words = layer.get_vocabulary(include_special_tokens=False)

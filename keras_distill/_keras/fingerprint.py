@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_distill._keras.layers import all_layers
+
 _NOT_THE_TEACHER = ("name", "dtype", "seed")
 
 
@@ -33,7 +35,7 @@ def fingerprint(model: keras.Model) -> str:
             f"weights. Received: unbuilt model {model.name!r}. Call it once on "
             "a batch, or load its weights."
         )
-    layers = [_layer(layer) for layer in model._flatten_layers()]
+    layers = [_layer(layer) for layer in all_layers(model)]
     digest = hashlib.sha256(json.dumps(layers).encode())
     for variable in model.weights:
         array = keras.ops.convert_to_numpy(variable.value)

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_distill._keras.fingerprint import fingerprint
+from keras_distill._keras.layers import all_layers
 
 Tensor = Any
 
@@ -116,9 +117,7 @@ class FrozenVariables(keras.Model):
 def supports_jit(*models: keras.Model) -> bool:
     """Whether all layers of the models can be compiled by XLA."""
     return all(
-        layer.supports_jit
-        for model in models
-        for layer in model._flatten_layers()
+        layer.supports_jit for model in models for layer in all_layers(model)
     )
 
 

@@ -7,6 +7,8 @@ each problem on groups is one on classes.
 
 import numpy as np
 
+from keras_distill._numpy import logsumexp, softmax
+
 Array = np.ndarray
 Groups = list[list[int]]
 
@@ -48,7 +50,7 @@ def most_likely(
     """
     all_groups = with_rest(groups, logits.shape[-1])
     frequencies = shares(labels, weight, all_groups)
-    joined = [_log_sum_exp(logits[:, group]) for group in all_groups]
+    joined = [logsumexp(logits[:, group]) for group in all_groups]
     shifts = matching(np.stack(joined, 1), weight, frequencies)
     return shifts if all_groups is groups else shifts[:-1] - shifts[-1]
 
@@ -62,7 +64,7 @@ def matching(logits: Array, weight: Array, frequencies: Array) -> Array:
     weight = weight / weight.sum()
     shifts = np.zeros(logits.shape[-1])
     for _ in range(_STEPS):
-        p = _softmax(logits + shifts)
+        p = softmax(logits + shifts)
         gradient = weight @ p - frequencies
         if np.all(np.abs(gradient) <= _TOLERANCE * frequencies + _ROUNDING):
             return shifts - shifts.mean()
@@ -100,7 +102,7 @@ def _length(
 
     def value(length: float) -> float:
         moved = shifts + length * step
-        return weight @ _log_sum_exp(logits + moved) - frequencies @ moved
+        return weight @ logsumexp(logits + moved) - frequencies @ moved
 
     before, length = value(0.0), 1.0
     # Near the optimum the gain is below the rounding of the value.
@@ -174,14 +176,3 @@ def _middle(low: float, high: float) -> float:
     if np.isinf(low):
         return high - 1
     return low + 1 if np.isinf(high) else (low + high) / 2
-
-
-def _softmax(logits: Array) -> Array:
-    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)
-
-
-def _log_sum_exp(logits: Array) -> Array:
-    highest = logits.max(axis=-1)
-    total = np.exp(logits - highest[..., None]).sum(axis=-1)
-    return highest + np.log(total)

@@ -23,6 +23,7 @@ import numpy as np
 from keras_distill import _checksums, _files, bias
 from keras_distill._keras.copies import not_compiled
 from keras_distill._keras.fingerprint import fingerprint
+from keras_distill._keras.layers import all_layers, sublayers
 from keras_distill.specialists._build import build_specialist
 from keras_distill.specialists._data import some_inputs, specialist_dataset
 
@@ -101,9 +102,9 @@ def digest_of(generalist: keras.Model) -> str:
     """Tells generalists apart, also by what is trained of them, and how."""
     layers = [
         [layer.trainable, layer.dtype_policy.name]
-        for layer in generalist._flatten_layers()
+        for layer in all_layers(generalist)
         # Keras does not save the flags of models and of inputs.
-        if layer.weights and not layer._layers
+        if layer.weights and not sublayers(layer)
     ]
     text = fingerprint(generalist) + json.dumps(layers)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,23 @@
+"""The layers of a model, however deep, and what each has of its own."""
+
+from typing import Any
+
+import keras
+
+
+def all_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer and all layers in it, also those that attributes hold.
+
+    `model.layers` leaves out the layers inside of custom ones.
+    """
+    return list(model._flatten_layers())
+
+
+def sublayers(layer: Any) -> list[keras.layers.Layer]:
+    """The layers that a layer is made of; none for a plain operation."""
+    return getattr(layer, "_layers", [])
+
+
+def own_variables(layer: keras.layers.Layer) -> list:
+    """The variables of a layer without those of the layers in it."""
+    return layer._trainable_variables + layer._non_trainable_variables
