@@ -7,7 +7,7 @@ each problem on groups is one on classes.
 
 import numpy as np
 
-from keras_distill._numpy import logsumexp, softmax
+from keras_distill._numpy import logsumexp, newton, softmax
 
 Array = np.ndarray
 Groups = list[list[int]]
@@ -62,16 +62,20 @@ def matching(logits: Array, weight: Array, frequencies: Array) -> Array:
     Newton's method with a line search.
     """
     weight = weight / weight.sum()
-    shifts = np.zeros(logits.shape[-1])
-    for _ in range(_STEPS):
+    tolerance = _TOLERANCE * frequencies + _ROUNDING
+
+    def value(shifts: Array) -> float:
+        return weight @ logsumexp(logits + shifts) - frequencies @ shifts
+
+    def derivatives(shifts: Array) -> tuple[Array, Array]:
         p = softmax(logits + shifts)
         gradient = weight @ p - frequencies
-        if np.all(np.abs(gradient) <= _TOLERANCE * frequencies + _ROUNDING):
-            return shifts - shifts.mean()
-        step = _newton_step(p, weight, gradient)
-        shifts = shifts + step * _length(
-            logits, weight, frequencies, shifts, step
-        )
+        return gradient, _hessian(p, weight, gradient)
+
+    start = np.zeros(logits.shape[-1])
+    shifts, gradient = newton(value, derivatives, start, tolerance, _STEPS)
+    if np.all(np.abs(gradient) <= tolerance):
+        return shifts - shifts.mean()
     raise NoConvergence(
         "The shifts of the biases did not converge: after "
         f"{_STEPS} steps a class's mean probability is still "
@@ -81,35 +85,14 @@ def matching(logits: Array, weight: Array, frequencies: Array) -> Array:
     )
 
 
-def _newton_step(p: Array, weight: Array, gradient: Array) -> Array:
+def _hessian(p: Array, weight: Array, gradient: Array) -> Array:
     mean = weight @ p
     hessian = np.diag(mean) - (p * weight[:, None]).T @ p
     # A shift of all classes changes nothing. Where probabilities are all 0 or
     # 1 the Hessian vanishes, and the step follows the gradient.
     hessian += np.full_like(hessian, mean.max() / len(mean))
     hessian += np.diag(np.full(len(mean), 1e-6 * np.max(np.abs(gradient))))
-    return -np.linalg.solve(hessian, gradient)
-
-
-def _length(
-    logits: Array,
-    weight: Array,
-    frequencies: Array,
-    shifts: Array,
-    step: Array,
-) -> float:
-    """How far to go along a step: halved until it helps."""
-
-    def value(length: float) -> float:
-        moved = shifts + length * step
-        return weight @ logsumexp(logits + moved) - frequencies @ moved
-
-    before, length = value(0.0), 1.0
-    # Near the optimum the gain is below the rounding of the value.
-    slack = 1e-14 * (1 + abs(before))
-    while value(length) > before + slack and length > 1e-12:
-        length /= 2
-    return length
+    return hessian
 
 
 def most_accurate(

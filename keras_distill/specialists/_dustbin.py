@@ -18,6 +18,8 @@ class.
 
 import numpy as np
 
+from keras_distill._numpy import logsumexp, newton
+
 Array = np.ndarray
 
 # Pulls the row to the one without features, in units of their spread: it only
@@ -37,9 +39,8 @@ def fitted_row(
 ) -> tuple[Array, float]:
     """The row that comes nearest on features of shape `(n, features)`."""
     logits = features @ kernel + bias
-    special = np.delete(logits, others, axis=1)
-    offset = np.logaddexp.reduce(special, axis=1)
-    log_odds = np.logaddexp.reduce(logits[:, others], axis=1) - offset
+    offset = logsumexp(np.delete(logits, others, axis=1))
+    log_odds = logsumexp(logits[:, others]) - offset
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     design = np.c_[(features - mean) / spread, np.ones(len(features))]
@@ -58,20 +59,14 @@ def _logistic(design: Array, p: Array, offset: Array, start: Array) -> Array:
         u = design @ x + offset
         return np.mean(np.logaddexp(0, u) - p * u) + ridge @ (x - start) ** 2
 
-    x = start
-    for _ in range(_STEPS):
+    def derivatives(x: Array) -> tuple[Array, Array]:
         mean = _sigmoid(design @ x + offset)
-        gradient = design.T @ (mean - p) / len(p) + 2 * ridge * (x - start)
-        if np.max(np.abs(gradient)) < _TOLERANCE:
-            break
         weight = mean * (1 - mean) / len(p)
+        gradient = design.T @ (mean - p) / len(p) + 2 * ridge * (x - start)
         hessian = (design * weight[:, None]).T @ design + np.diag(2 * ridge)
-        step = -np.linalg.solve(hessian, gradient)
-        length, before = 1.0, value(x)
-        while value(x + length * step) > before and length > 1e-9:
-            length /= 2
-        x = x + length * step
-    return x
+        return gradient, hessian
+
+    return newton(value, derivatives, start, _TOLERANCE, _STEPS)[0]
 
 
 def _sigmoid(u: Array) -> Array:
