@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_distill import _validation, transforms
 from keras_distill._keras import graph
+from keras_distill._keras.copies import twin_of
 from keras_distill._keras.frozen import FrozenVariables
 from keras_distill._keras.layers import sublayers
 from keras_distill._registration import register
@@ -252,42 +253,19 @@ def as_logits(model: keras.Model) -> keras.Model:
     _validation.one_output("model", model)
     if not activations:
         return model
-    logits = _before_softmax(model.outputs[0])
-    if logits is None:
-        return LogProbabilities(model)
-    sequential = isinstance(model, keras.Sequential)
-    inputs = model.inputs[0] if sequential else model.input
-    return keras.Model(inputs, logits, name=f"{model.name}_logits")
+    return _without_softmax(model) or LogProbabilities(model)
 
 
-def _before_softmax(tensor: Tensor) -> Tensor | None:
-    """The symbolic logits of a tensor, or None if they cannot be had."""
-    operation, node, index = graph.source(tensor)
-    if isinstance(operation, keras.Model):
-        if len(operation.outputs) > 1:
-            operation = keras.Model(operation.input, operation.outputs[index])
-        cut = as_logits(operation)
-        args, kwargs = node.arguments.args, node.arguments.kwargs
-        return cut(*args, **kwargs)
-    if graph.activation_of(operation) is None:
+def _without_softmax(model: keras.Model) -> keras.Model | None:
+    """The model cut before its softmax, None where that cannot be done."""
+    end = graph.end_of(model)
+    layer = end.layer
+    if graph.activation_of(layer) is None or len(end.inputs) > 1:
         return None
-    if len(node.input_tensors) > 1 or getattr(
-        operation, "quantization_mode", None
-    ):
+    if not getattr(layer, "weights", []):
+        return end.before("_logits")
+    if sublayers(layer) or getattr(layer, "quantization_mode", None):
         return None
-    if not getattr(operation, "weights", []):
-        return node.input_tensors[0]
-    if sublayers(operation):
-        return None
-    return _linear_twin(operation)(node.input_tensors[0])
-
-
-def _linear_twin(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer without activation that owns the very variables of another."""
-    config = {**layer.get_config(), "activation": "linear"}
-    twin = type(layer).from_config(config)
-    for name, value in vars(layer).items():
-        if isinstance(value, keras.Variable):
-            setattr(twin, name, value)
-    twin.built = True
-    return twin
+    name = f"{layer.name}_logits" if end.used_before else layer.name
+    twin = twin_of(layer, activation="linear", name=name)
+    return end.replaced(twin, "_logits")

@@ -76,6 +76,17 @@ def head_of_two(index):
     return keras.Model(outer, two(outer)[index])
 
 
+def used_twice():
+    """The softmax that stays belongs to the layer that loses one."""
+    head = dense("softmax")
+    return functional(lambda h: head(head(dense()(h))))
+
+
+def nested_with_dropout():
+    stack = dense("softmax"), layers.Dropout(0.5)
+    return functional(lambda h: sequential(*stack, shape=(5,))(h))
+
+
 def quantized():
     model = sequential(layers.Dense(8), dense("softmax"))
     model.layers[-1].quantize("int8")
@@ -136,6 +147,7 @@ CUT = {
     "mobilenet v1": (mobilenet_v1_head, (8, 8, 3)),
     "second head": (lambda: head_of_two(1), (6,)),
     "lora": (low_rank, (6,)),
+    "used twice": (used_twice, (6,)),
 }
 # Models whose softmax stays, so that the result takes the logarithm.
 KEPT = {
@@ -150,6 +162,7 @@ KEPT = {
         lambda: sequential(dense("softmax"), layers.Dropout(0.5)),
         (6,),
     ),
+    "nested dropout": (nested_with_dropout, (6,)),
     "time-distributed": (
         lambda: sequential(
             layers.TimeDistributed(dense("softmax")), shape=(2, 6)

@@ -113,6 +113,7 @@ def test_special_classes_are_as_the_generalist_has_them(kind):
     generalist, x = kind()
     specialist = build_specialist(generalist, SPECIAL)
     assert specialist.output_shape == (*generalist.output_shape[:-1], 3)
+    assert specialist.name == f"{generalist.name}_specialist"
     given = [log[:, :2] for log in (log_p(specialist, x),)][0]
     wanted = collapsed(generalist, x)[:, :2]
     odds = given[:, 0] - given[:, 1]
@@ -241,7 +242,21 @@ def not_linear():
     return keras.Model(x, layers.Dense(CLASSES, "relu")(x))
 
 
-@pytest.mark.parametrize("make", [rescaled, added, not_linear])
+@keras.saving.register_keras_serializable(package="test_specialist_build")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(CLASSES)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def subclassed():
+    return keras.Sequential([keras.Input((5,)), Subclassed()])
+
+
+@pytest.mark.parametrize("make", [rescaled, added, not_linear, subclassed])
 def test_other_heads_are_refused(make):
     with pytest.raises(ValueError, match="End the model with keras.layers.De"):
         build_specialist(make(), [1])

@@ -1,7 +1,8 @@
-"""Independent copies of models, with their weights."""
+"""Copies of models, with weights of their own, and twins of layers."""
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -62,3 +63,13 @@ def not_compiled(model: keras.Model) -> Iterator[None]:
         yield
     finally:
         model.compiled = compiled
+
+
+def twin_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
+    """A layer of a changed config that owns the very variables of another."""
+    twin = type(layer).from_config({**layer.get_config(), **changes})
+    for name, value in vars(layer).items():
+        if isinstance(value, keras.Variable):
+            setattr(twin, name, value)
+    twin.built = True
+    return twin

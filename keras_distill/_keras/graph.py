@@ -1,8 +1,16 @@
-"""What a model's graph says of its outputs: logits or probabilities."""
+"""A model's graph: what its outputs end in, and its last layer replaced.
 
-from typing import Any
+The way back from an output goes by the history that Keras keeps of symbolic
+tensors. `keras.models.clone_model` with a `clone_function` replaces a layer
+without it, but wherever the layer is used, and it calls all other layers again.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
+
+Tensor = Any
 
 # Layers that keep a distribution a distribution, so a softmax before them
 # counts as the model's last activation.
@@ -16,6 +24,8 @@ _PASS_THROUGH = (
 
 def activation_of(operation: Any) -> str | None:
     """Returns "softmax" or "sigmoid" if an operation ends in one."""
+    if isinstance(operation, keras.Model):
+        return None  # An attribute need not be what it ends in.
     if isinstance(operation, keras.layers.TimeDistributed):
         return activation_of(operation.layer)
     # A Softmax or Sigmoid is a layer, or the operation behind `keras.ops`.
@@ -32,12 +42,11 @@ def output_activations(model: keras.Model) -> set[str]:
     Only what the graph of a Functional or Sequential model says; empty for a
     subclassed model.
     """
-    found: set[str | None] = set()
     if isinstance(model, keras.Sequential) and not model.built:
-        found.add(_last_activation(model.layers))
+        found = {_last_activation(model.layers)}
     else:
-        for tensor in _outputs(model):
-            found |= _activations_before(tensor)
+        ways = [_way_back(t, _passes_through) for t in _outputs(model)]
+        found = {activation_of(way[-1].operation) for way in ways}
     return {name for name in found if name}
 
 
@@ -52,26 +61,6 @@ def _last_activation(layers: list) -> str | None:
         if activation_of(layer) or not _passes_through(layer):
             return activation_of(layer)
     return None
-
-
-def _activations_before(tensor: Any) -> set[str]:
-    operation, node, index = source(tensor)
-    if isinstance(operation, keras.Model):
-        outputs = _outputs(operation)
-        return _activations_before(outputs[index]) if outputs else set()
-    activation = activation_of(operation)
-    if activation:
-        return {activation}
-    if _passes_through(operation) and node.input_tensors:
-        return _activations_before(node.input_tensors[0])
-    return set()
-
-
-def source(tensor: Any) -> tuple[Any, Any, int]:
-    """Returns the operation, the node and the output index of a tensor."""
-    history = tensor._keras_history
-    node = history.operation._inbound_nodes[history.node_index]
-    return history.operation, node, history.tensor_index
 
 
 def _passes_through(operation: Any) -> bool:
@@ -108,3 +97,134 @@ def require_logits(name: str, model: keras.Model) -> None:
             f"{model.name!r} with a single unit, whose softmax is always 1. "
             "Give a binary classifier two units."
         )
+
+
+class Call(NamedTuple):
+    """One use of a layer, or other operation, in a graph."""
+
+    operation: Any
+    args: tuple
+    kwargs: dict
+    inputs: list[Tensor]  # the tensors in `args` and `kwargs`
+    output: int  # number of the one that the way back came from
+
+    def again(self, operation: Any, tensor: Tensor) -> Tensor:
+        """Calls an operation in the same way, on another tensor."""
+        got = self.inputs[self.output]
+        args, kwargs = keras.tree.map_structure(
+            lambda given: tensor if given is got else given,
+            (self.args, self.kwargs),
+        )
+        result = operation(*args, **kwargs)
+        return keras.tree.flatten(result)[self.output]
+
+
+class End(NamedTuple):
+    """The last layer of a model, and the way from there to the output.
+
+    Attributes:
+        model: The Functional or Sequential model.
+        last: The call of the last layer. That may be in a nested model.
+        after: The calls that come after it, the last one first: of nested
+            models that it is in, and of layers that were let through.
+    """
+
+    model: keras.Model
+    last: Call
+    after: list[Call]
+
+    @property
+    def layer(self) -> Any:
+        return self.last.operation
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The symbolic tensors that the last layer gets."""
+        return self.last.inputs
+
+    @property
+    def nested(self) -> bool:
+        """Whether the last layer is in a nested model."""
+        return any(_is_graph(call.operation) for call in self.after)
+
+    @property
+    def used_before(self) -> bool:
+        """Whether the last layer has part in what it gets, too."""
+        models = [call.operation for call in self.after]
+        around = [m for m in (self.model, *models) if _is_graph(m)][-1]
+        return self.layer in _with_output(around, self.inputs[0], "").layers
+
+    def replaced(
+        self,
+        make: Callable[[Tensor], Tensor],
+        suffix: str,
+        adapt: Callable[[Any], Any] = lambda layer: layer,
+    ) -> keras.Model:
+        """The same model with something else in the place of its last layer.
+
+        Args:
+            make: What takes the place: gets what the last layer gets, and
+                returns the new output.
+            suffix: What the names of the model, and of the nested models that
+                the last layer is in, end in.
+            adapt: Gets each layer that comes after, and returns the one to use.
+        """
+        tensor = make(self.inputs[0])
+        for call in reversed(self.after):
+            if _is_graph(call.operation):
+                nested = _with_output(call.operation, tensor, suffix)
+                tensor = nested(*call.args, **call.kwargs)
+            else:
+                tensor = call.again(adapt(call.operation), tensor)
+        return _with_output(self.model, tensor, suffix)
+
+    def before(self, suffix: str) -> keras.Model:
+        """A model of what the last layer gets."""
+        models = [call for call in self.after if _is_graph(call.operation)]
+        return self._replace(after=models).replaced(lambda x: x, suffix)
+
+
+def end_of(
+    model: keras.Model, passes: Callable[[Any], bool] = lambda layer: False
+) -> End:
+    """The end of a Functional or Sequential model with one output.
+
+    Args:
+        model: A built model.
+        passes: Tells which layers are let through on the way to the last one.
+    """
+    *after, last = _way_back(model.outputs[0], passes)
+    return End(model, last, after)
+
+
+def _way_back(tensor: Tensor, passes: Callable[[Any], bool]) -> list[Call]:
+    """From a tensor, through nested models and what passes, to a layer."""
+    way = [_source(tensor)]
+    while True:
+        call = way[-1]
+        if _is_graph(call.operation):
+            tensor = call.operation.outputs[call.output]
+        elif passes(call.operation):
+            tensor = call.inputs[call.output]
+        else:
+            return way
+        way.append(_source(tensor))
+
+
+def _source(tensor: Tensor) -> Call:
+    """The call that a symbolic tensor comes from."""
+    operation, number, index = tensor._keras_history
+    node = operation._inbound_nodes[number]
+    args, kwargs = node.arguments.args, node.arguments.kwargs
+    return Call(operation, args, kwargs, node.input_tensors, index)
+
+
+def _is_graph(operation: Any) -> bool:
+    """Whether it is a model whose inner graph is known."""
+    return isinstance(operation, keras.Model) and bool(_outputs(operation))
+
+
+def _with_output(model: Any, tensor: Tensor, suffix: str) -> keras.Model:
+    sequential = isinstance(model, keras.Sequential)
+    inputs = model.inputs[0] if sequential else model.input
+    return keras.Model(inputs, tensor, name=f"{model.name}{suffix}")

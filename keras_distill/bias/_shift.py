@@ -239,20 +239,14 @@ def _check_model(model: keras.Model) -> None:
 
 def _last_layer(model: keras.Model) -> Any:
     """The layer whose bias is added to the logits last, None without one."""
-    tensor = model.outputs[0]
-    layer, node, _ = graph.source(tensor)
-    while graph.is_identity(layer):
-        layer, node, _ = graph.source(node.input_tensors[0])
-    if not isinstance(layer, _BIASED) or layer.bias is None:
+    end = graph.end_of(model, graph.is_identity)
+    layer, classes = end.layer, model.outputs[0].shape[-1]
+    if end.nested or not isinstance(layer, _BIASED) or layer.bias is None:
         return None
     linear = layer.activation in (None, keras.activations.linear)
-    one_each = tuple(layer.bias.shape) == (tensor.shape[-1],)
+    one_each = tuple(layer.bias.shape) == (classes,)
     # A layer that the model uses twice adds its bias elsewhere too.
-    return layer if linear and one_each and _used_once(layer) else None
-
-
-def _used_once(layer: Any) -> bool:
-    return len(layer._inbound_nodes) == 1
+    return layer if linear and one_each and not end.used_before else None
 
 
 def _behind(model: keras.Model, offset: np.ndarray) -> keras.Model:

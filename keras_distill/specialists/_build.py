@@ -111,7 +111,6 @@ def build_specialist(
         copy,
         np.c_[head.kernel[:, special], row[0]],
         np.append(head.bias[special], row[1]),
-        f"{generalist.name}_specialist",
     )
 
 

@@ -1,6 +1,5 @@
 """The layer that makes a classifier's logits: found, read and replaced."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -8,7 +7,6 @@ import numpy as np
 
 from keras_distill._keras import graph
 
-Tensor = Any
 _CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _AFTER = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape)
 
@@ -23,17 +21,7 @@ class Head(NamedTuple):
 
 def head_of(model: keras.Model) -> Head:
     """The layer behind a Functional or Sequential model's logits."""
-    return _read(model, _head_layer(model, model.outputs[0]))
-
-
-def _head_layer(model: keras.Model, tensor: Tensor) -> keras.layers.Layer:
-    operation, node, index = graph.source(tensor)
-    if isinstance(operation, keras.Model):
-        return _head_layer(model, operation.outputs[index])
-    if _comes_after(operation, node):
-        return _head_layer(model, node.input_tensors[0])
-    _require_linear(model, operation)
-    return operation
+    return _read(model, _end_of(model).layer)
 
 
 def features_of(model: keras.Model) -> keras.Model:
@@ -41,58 +29,29 @@ def features_of(model: keras.Model) -> keras.Model:
 
     It has the layers of the given model, whose graph nested models grow.
     """
-    return _like(model, _before_head(model.outputs[0]))
+    return _end_of(model).before("_features")
 
 
 def with_head(
-    model: keras.Model, kernel: np.ndarray, bias: np.ndarray, name: str
+    model: keras.Model, kernel: np.ndarray, bias: np.ndarray
 ) -> keras.Model:
     """The same layers under a head of other rows."""
-    head, units = head_of(model), len(bias)
-
-    def make(layer: keras.layers.Layer) -> Callable:
-        return _new_layer(layer, units)
-
-    sizes = (len(head.bias), units)
-    result = _like(model, _rebuilt(model.outputs[0], make, sizes), name)
-    new = head_of(result).layer
+    end, units = _end_of(model), len(bias)
+    sizes = (model.outputs[0].shape[-1], units)
+    new = _new_layer(end.layer, units)
+    result = end.replaced(new, "_specialist", lambda la: _resized(la, sizes))
     new.set_weights([kernel.reshape(tuple(new.kernel.shape)), bias])
     return result
 
 
-def _like(model: keras.Model, output: Tensor, name: str | None = None) -> Any:
-    sequential = isinstance(model, keras.Sequential)
-    inputs = model.inputs[0] if sequential else model.input
-    return keras.Model(inputs, output, name=name)
+def _end_of(model: keras.Model) -> graph.End:
+    end = graph.end_of(model, _comes_after)
+    _require_linear(model, end.layer)
+    return end
 
 
-def _rebuilt(tensor: Tensor, make: Callable, sizes: tuple[int, int]) -> Tensor:
-    """The logits again, made by `make(head)` in the place of the head."""
-    operation, node, index = graph.source(tensor)
-    if isinstance(operation, keras.Model):
-        inner = _rebuilt(operation.outputs[index], make, sizes)
-        outer = _like(operation, inner, f"{operation.name}_specialist")
-        return outer(*node.arguments.args, **node.arguments.kwargs)
-    if _comes_after(operation, node):
-        below = _rebuilt(node.input_tensors[0], make, sizes)
-        return _resized(operation, sizes)(below)
-    return make(operation)(node.input_tensors[0])
-
-
-def _before_head(tensor: Tensor) -> Tensor:
-    operation, node, index = graph.source(tensor)
-    if isinstance(operation, keras.Model):
-        inner = _before_head(operation.outputs[index])
-        outer = _like(operation, inner)
-        return outer(*node.arguments.args, **node.arguments.kwargs)
-    if _comes_after(operation, node):
-        return _before_head(node.input_tensors[0])
-    return node.input_tensors[0]
-
-
-def _comes_after(operation: Any, node: Any) -> bool:
-    keeps = graph.is_identity(operation) or isinstance(operation, _AFTER)
-    return keeps and len(node.input_tensors) == 1
+def _comes_after(layer: Any) -> bool:
+    return graph.is_identity(layer) or isinstance(layer, _AFTER)
 
 
 def _resized(layer: Any, sizes: tuple[int, int]) -> keras.layers.Layer:
