@@ -16,10 +16,12 @@ from keras import layers
 
 from keras_distill.specialists import (
     _jobs,
+    _pools,
+    _train,
     build_specialist,
-    train,
     train_specialists,
 )
+from keras_distill.specialists._digests import digest_of_data
 
 ONE = {"epochs": 1, "verbose": False}
 
@@ -137,7 +139,7 @@ def test_inputs_after_the_first_ones_count(tmp_path):
     x, y = examples()
     other = x.copy()
     other[16:] += 1
-    assert _jobs.examples_of((x, y)) != _jobs.examples_of((other, y))
+    assert digest_of_data((x, y)) != digest_of_data((other, y))
 
 
 def test_a_thawed_generalist_makes_another_specialist(tmp_path):
@@ -154,7 +156,7 @@ def test_an_optimizer_in_another_is_recognised():
     def config():
         inner = keras.optimizers.Adam()
         outer = keras.optimizers.LossScaleOptimizer(inner)
-        return train._optimizer(outer)
+        return _train._optimizer(outer)
 
     assert config() == config()
 
@@ -267,7 +269,7 @@ def test_an_interruption_stops_the_waiting_jobs(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_jobs, "train", slow)
-    monkeypatch.setattr(train, "_outcome", interrupt)
+    monkeypatch.setattr(_pools, "_outcome", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_specialists(
             generalist(),

@@ -19,7 +19,8 @@ import specialist_worker
 from specialist_problem import SETS, SHORT, assert_same
 
 from keras_distill.specialists import _jobs, train_specialists
-from keras_distill.specialists._data import some_inputs
+from keras_distill.specialists._data import examples_of, some_inputs
+from keras_distill.specialists._digests import digest_of_data
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +108,10 @@ def test_other_settings_make_other_specialists(change):
 
 def test_other_data_make_other_specialists():
     x, y = problem.examples()
-    known = _jobs.examples_of((x, y))
-    assert known == _jobs.examples_of((x.copy(), y.copy()))
+    known = digest_of_data((x, y))
+    assert known == digest_of_data((x.copy(), y.copy()))
     for other in ((x[::-1], y), (x, y[::-1]), (x[1:], y[1:]), (x, y, y)):
-        assert _jobs.examples_of(other) != known
+        assert digest_of_data(other) != known
 
 
 def test_a_job_goes_on_after_its_checkpoint(tmp_path, expected, monkeypatch):
@@ -194,7 +195,7 @@ def test_the_dustbin_is_fitted_to_examples_of_all_classes(tmp_path):
     x, y = problem.examples()
     order = np.argsort(y, kind="stable")
     data = np.repeat(x[order], 40, axis=0), np.repeat(y[order], 40)
-    rows = some_inputs(data, 500)
+    rows = some_inputs(examples_of(data), 500)
     share = rows.mean(axis=0) - x.mean(axis=0)
     assert np.abs(share).max() < 0.02 and len(rows) <= 500
 
