@@ -1,5 +1,6 @@
 """The one reader of datasets, and what it takes labels and weights for."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,13 +95,13 @@ def class_numbers(
     numbers = labels
     if width != 1 and labels.shape == (*positions, width):
         numbers = labels.argmax(axis=-1)
-    numbers = numbers.reshape(-1)
-    if len(numbers) != np.prod(positions) or not _whole(numbers):
+    numbers, count = numbers.reshape(-1), math.prod(positions)
+    if len(numbers) != count or not _whole(numbers):
         raise ValueError(
             "Labels must be class numbers or one-hot, one label per example. "
             f"Received: labels of shape {labels.shape} and dtype "
-            f"{labels.dtype}. Pass whole numbers in the shape {positions}, "
-            "one for each example."
+            f"{labels.dtype} for {count} examples. Pass a whole number for "
+            "each."
         )
     numbers = numbers.astype(int)
     _require_range(numbers, classes)

@@ -261,6 +261,23 @@ def test_sets_are_json():
     assert json.loads(text) == [found.class_sets, found.class_names]
 
 
+def test_a_result_is_printed_as_one_line():
+    found = _confusable.ConfusableClasses(
+        [[0, 1, 2], [3, 4]], np.eye(5), list("abcde")
+    )
+    assert str(found) == (
+        "ConfusableClasses(2 sets of 2 to 3 classes: [a, b, c], [d, e]; "
+        "covariance of shape (5, 5))"
+    )
+    sets = [list(range(i, i + 9)) for i in range(5)]
+    found = _confusable.ConfusableClasses(sets, np.eye(300))
+    assert repr(found) == (
+        "ConfusableClasses(5 sets of 9 classes: [0, 1, 2, 3, 4, 5, 6, 7, ...], "
+        "[1, 2, 3, 4, 5, 6, 7, 8, ...], [2, 3, 4, 5, 6, 7, 8, 9, ...], 2 more; "
+        "covariance of shape (300, 300))"
+    )
+
+
 # What is read.
 
 
@@ -338,6 +355,14 @@ def test_weights_count_and_labels_do_not():
     found = confusable_classes(batches(p, np.zeros(40), weight), 4)
     expected = brute_force(p, weight)
     np.testing.assert_allclose(found.covariance, expected, atol=1e-15)
+
+
+def test_labels_of_models_are_not_looked_at():
+    model, (x, _) = models.functional(), models.data(20)
+    names = np.array(["no class number"] * 20)
+    found = confusable_classes((model, (x, names)), 2)
+    expected = confusable_classes((model, x), 2)
+    assert np.array_equal(found.covariance, expected.covariance)
 
 
 def test_one_pass():

@@ -203,6 +203,12 @@ BAD_DATA = {
     "empty": ((X[:0], Y[:0]), "must hold at least one batch"),
     "no batch": ([], "must hold at least one batch"),
     "generator": ((batch for batch in ()), "must hold at least one batch"),
+    "no example": ([(X[:0], Y[:0])], "must hold at least one batch"),
+    "names": (
+        (X, np.array(["a"] * ROWS)),
+        r"one-hot.*dtype <U1 for 8 examples. Pass",
+    ),
+    "halves": ((X, Y + 0.5), "one-hot.*float64 for 8 examples. Pass"),
     "None": (None, "must hold at least one batch"),
 }
 
