@@ -347,5 +347,5 @@ def count(name: str, value: Any) -> None:
 def worker(number: Any, workers: Any) -> None:
     """Refuses a worker that is not one of 0 to `workers - 1`."""
     count("num_workers", workers)
-    fix = f"Of num_workers={workers}, the first is 0."
+    fix = f"The workers of num_workers={workers} are counted from 0."
     whole("worker", number, 0, workers - 1, fix)

@@ -95,7 +95,7 @@ def test_different_rows_are_refused():
 @pytest.mark.skipif(
     not importlib.util.find_spec("tensorflow"), reason="needs TensorFlow"
 )
-def test_a_tf_dataset_is_told_without_importing_tensorflow():
+def test_a_tf_dataset_is_recognised():
     import tensorflow as tf
 
     dataset = tf.data.Dataset.range(3)
