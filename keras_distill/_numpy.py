@@ -10,7 +10,8 @@ Array = np.ndarray
 def softmax(logits: Array) -> Array:
     """Probabilities over the last axis."""
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
 
 
 def logsumexp(logits: Array) -> Array:

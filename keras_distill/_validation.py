@@ -231,21 +231,31 @@ def values(teacher_logits: Any, labels: Any) -> None:
     """Refuses, in eager mode, values that no loss can make sense of."""
     for tensor in keras.tree.flatten(teacher_logits):
         logits = keras.ops.convert_to_numpy(tensor).astype("float64")
-        if not np.isfinite(logits).all():
-            raise ValueError(
-                "The teacher's logits are not finite. Received: "
-                f"{np.count_nonzero(~np.isfinite(logits))} of {logits.size} "
-                "values are NaN or infinite. Check the teacher's weights and "
-                "the preprocessing of its inputs."
-            )
-        sums = logits.sum(axis=-1)
-        if logits.min() >= 0 and np.allclose(sums, 1.0, atol=1e-3):
-            raise ValueError(
-                "The teacher outputs probabilities where logits are expected. "
-                "Received: non-negative outputs that sum to 1 in each example. "
-                "Pass kd.as_logits(teacher)."
-            )
+        finite_logits("teacher", logits)
         labels_in_range(labels, logits.shape)
+
+
+def finite_logits(name: str, logits: np.ndarray) -> None:
+    """Refuses float64 outputs that are not finite, or that are probabilities.
+
+    Args:
+        name: What the model is called: "teacher", for example.
+        logits: Its outputs, shape `(..., classes)`.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            f"The {name}'s logits are not finite. Received: "
+            f"{np.count_nonzero(~np.isfinite(logits))} of {logits.size} "
+            f"values are NaN or infinite. Check the {name}'s weights and the "
+            "preprocessing of its inputs."
+        )
+    sums = logits.sum(axis=-1)
+    if logits.min() >= 0 and np.allclose(sums, 1.0, atol=1e-3):
+        raise ValueError(
+            f"The {name} outputs probabilities where logits are expected. "
+            "Received: non-negative outputs that sum to 1 in each example. "
+            f"Pass kd.as_logits({name})."
+        )
 
 
 def labels_in_range(labels: Any, shape: Any) -> None:
@@ -308,23 +318,34 @@ def labels_given_once(y: Any, arguments: dict) -> None:
         )
 
 
+def is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def whole(
+    name: str,
+    value: Any,
+    low: int,
+    high: int | None = None,
+    fix: str = "Leave it out for the default.",
+) -> None:
+    """Refuses what is no whole number from `low` to `high`, if there is one."""
+    if is_whole(value) and low <= value and (high is None or value <= high):
+        return
+    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+    raise ValueError(
+        f"`{name}` must be a whole number {limits}. Received: {name}="
+        f"{value!r}. {fix}"
+    )
+
+
 def count(name: str, value: Any) -> None:
     """Refuses what is no whole number of at least 1."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least 1. Received: "
-            f"{name}={value!r}. Leave it out for the default."
-        )
+    whole(name, value, 1)
 
 
 def worker(number: Any, workers: Any) -> None:
     """Refuses a worker that is not one of 0 to `workers - 1`."""
     count("num_workers", workers)
-    whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if not whole or not 0 <= number < workers:
-        raise ValueError(
-            f"`worker` must be a whole number from 0 to {workers - 1}. "
-            f"Received: worker={number!r} of num_workers={workers}. Workers "
-            "are counted from 0."
-        )
+    fix = f"The workers of num_workers={workers} are counted from 0."
+    whole("worker", number, 0, workers - 1, fix)

@@ -217,6 +217,7 @@ def _absolute(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
+    """As `_data.class_numbers`, of tensors, whose values no step can refuse."""
     shape = tuple(logits.shape)
     if tuple(labels.shape) == shape and shape[-1] != 1:
         labels = ops.argmax(labels, axis=-1)

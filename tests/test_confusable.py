@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
-from keras_distill.specialists import _covariance, confusable
+from keras_distill.specialists import _confusable, _covariance
 from keras_distill.specialists._confusable import confusable_classes
 
 # Keras on torch converts tensors in a way that NumPy 2 warns about.
@@ -147,24 +147,24 @@ def test_overlapping_sets_are_the_nearest_columns():
     columns, centroids = rng.normal(size=(2, 12, 12))
     columns /= np.linalg.norm(columns, axis=1, keepdims=True)
     for centroid, members in zip(
-        centroids, confusable._nearest(columns, centroids, 5), strict=True
+        centroids, _confusable._nearest(columns, centroids, 5), strict=True
     ):
         distance = np.linalg.norm(columns - centroid, axis=1)
         assert set(members) == set(np.argsort(distance)[:5])
 
 
 def test_directions_are_columns_without_variances(monkeypatch):
-    monkeypatch.setattr(confusable, "BLOCK", 7)
+    monkeypatch.setattr(_confusable, "BLOCK", 7)
     covariance = brute_force(peaked(60))
     expected = covariance - np.diag(np.diag(covariance))
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    actual = confusable._directions(covariance)
+    actual = _confusable._directions(covariance)
     np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 def test_ties_go_to_the_lowest_class():
     columns = np.repeat([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], 4, axis=0)
-    first, second = confusable._nearest(columns, np.eye(2), 6)
+    first, second = _confusable._nearest(columns, np.eye(2), 6)
     assert first.tolist() == [0, 1, 2, 3, 4, 5]
     assert second.tolist() == [4, 5, 6, 7, 0, 1]
 
@@ -261,6 +261,23 @@ def test_sets_are_json():
     assert json.loads(text) == [found.class_sets, found.class_names]
 
 
+def test_a_result_is_printed_as_one_line():
+    found = _confusable.ConfusableClasses(
+        [[0, 1, 2], [3, 4]], np.eye(5), list("abcde")
+    )
+    assert str(found) == (
+        "ConfusableClasses(2 sets of 2 to 3 classes: [a, b, c], [d, e]; "
+        "covariance of shape (5, 5))"
+    )
+    sets = [list(range(i, i + 9)) for i in range(5)]
+    found = _confusable.ConfusableClasses(sets, np.eye(300))
+    assert repr(found) == (
+        "ConfusableClasses(5 sets of 9 classes: [0, 1, 2, 3, 4, 5, 6, 7, ...], "
+        "[1, 2, 3, 4, 5, 6, 7, 8, ...], [2, 3, 4, 5, 6, 7, 8, 9, ...], 2 more; "
+        "covariance of shape (300, 300))"
+    )
+
+
 # What is read.
 
 
@@ -338,6 +355,14 @@ def test_weights_count_and_labels_do_not():
     found = confusable_classes(batches(p, np.zeros(40), weight), 4)
     expected = brute_force(p, weight)
     np.testing.assert_allclose(found.covariance, expected, atol=1e-15)
+
+
+def test_labels_of_models_are_not_looked_at():
+    model, (x, _) = models.functional(), models.data(20)
+    names = np.array(["no class number"] * 20)
+    found = confusable_classes((model, (x, names)), 2)
+    expected = confusable_classes((model, x), 2)
+    assert np.array_equal(found.covariance, expected.covariance)
 
 
 def test_one_pass():
@@ -458,7 +483,7 @@ BAD_PREDICTIONS = {
     "probabilities": (lambda: (Probabilities(), X), "kd.as_logits"),
     "two outputs": (lambda: (models.two_outputs(), X), "one output"),
     "one unit": (lambda: (with_head(layers.Dense(1)), X), "one output unit"),
-    "broken": (lambda: (broken(), X), "logits must be finite"),
+    "broken": (lambda: (broken(), X), "generalist.s logits are not finite"),
     "no data": (lambda: (models.functional(), None), "at least one batch"),
 }
 
@@ -520,7 +545,7 @@ def test_a_set_of_all_classes():
     assert confusable_classes(doubled, 2).class_sets == [[0, 1], [2]]
     covariance = np.eye(4)  # No two classes have anything in common.
     with pytest.raises(ValueError, match="which give that one set"):
-        confusable._class_sets(covariance, 2, None, 0)
+        _confusable._class_sets(covariance, 2, None, 0)
 
 
 def test_without_scikit_learn(monkeypatch):

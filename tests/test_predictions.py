@@ -168,8 +168,8 @@ def not_finite(value):
     "make, text",
     [
         (Probabilities, r"outputs probabilities.*Pass kd.as_logits\(model\)"),
-        (lambda: not_finite(np.nan), "finite. Received: 20 values that are"),
-        (lambda: not_finite(np.inf), "finite. Received: 20 values that are"),
+        (lambda: not_finite(np.nan), "not finite. Received: 20 of 60 values"),
+        (lambda: not_finite(np.inf), "not finite. Received: 20 of 60 values"),
     ],
     ids=["probabilities", "NaN", "infinity"],
 )
@@ -198,11 +198,17 @@ BAD_DATA = {
     "negative weight": ((X, Y, Y - 1.0), WEIGHTS),
     "NaN weight": ((X, Y, Y * np.nan), WEIGHTS),
     "infinite weight": ((X, Y, np.full(ROWS, np.inf)), WEIGHTS),
-    "weights of 0": ((X, Y, Y * 0.0), WEIGHTS),
+    "weights of 0": ((X, Y, Y * 0.0), "must be above 0. Received: 20 weights"),
     "few weights": ((X, Y, np.ones(ROWS - 1)), "weight.*per example"),
     "empty": ((X[:0], Y[:0]), "must hold at least one batch"),
     "no batch": ([], "must hold at least one batch"),
     "generator": ((batch for batch in ()), "must hold at least one batch"),
+    "no example": ([(X[:0], Y[:0])], "must hold at least one batch"),
+    "names": (
+        (X, np.array(["a"] * ROWS)),
+        r"one-hot.*dtype <U1 for 8 examples. Pass",
+    ),
+    "halves": ((X, Y + 0.5), "one-hot.*float64 for 8 examples. Pass"),
     "None": (None, "must hold at least one batch"),
 }
 

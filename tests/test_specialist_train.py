@@ -1,8 +1,11 @@
 """train_specialists: results, resumption, lost workers."""
 
+import dataclasses
 import functools
 import json
 import multiprocessing
+import os
+import time
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -18,8 +21,13 @@ import specialist_problem as problem
 import specialist_worker
 from specialist_problem import SETS, SHORT, assert_same
 
-from keras_distill.specialists import _jobs, train_specialists
-from keras_distill.specialists._data import some_inputs
+from keras_distill.specialists import (
+    _jobs,
+    build_specialist,
+    train_specialists,
+)
+from keras_distill.specialists._data import examples_of, some_inputs
+from keras_distill.specialists._digests import digest_of_data
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +77,9 @@ def test_finished_specialists_are_not_trained_again(
     options = {**SHORT, "verbose": True}
     both = train_specialists(generalist, data, SETS, tmp_path, **options)
     assert [job.classes for job in trained] == [SETS[1]]
-    assert "2 specialists, 1 of them finished" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 specialists, 1 of them finished" in shown
+    assert "2 of 2, specialist of 2 classes: loss" in shown
     assert_same(first, both[:1])
     assert_same(both, expected)
     again = train_specialists(generalist, data, SETS, tmp_path, **SHORT)
@@ -107,10 +117,10 @@ def test_other_settings_make_other_specialists(change):
 
 def test_other_data_make_other_specialists():
     x, y = problem.examples()
-    known = _jobs.examples_of((x, y))
-    assert known == _jobs.examples_of((x.copy(), y.copy()))
+    known = digest_of_data((x, y))
+    assert known == digest_of_data((x.copy(), y.copy()))
     for other in ((x[::-1], y), (x, y[::-1]), (x[1:], y[1:]), (x, y, y)):
-        assert _jobs.examples_of(other) != known
+        assert digest_of_data(other) != known
 
 
 def test_a_job_goes_on_after_its_checkpoint(tmp_path, expected, monkeypatch):
@@ -194,21 +204,65 @@ def test_the_dustbin_is_fitted_to_examples_of_all_classes(tmp_path):
     x, y = problem.examples()
     order = np.argsort(y, kind="stable")
     data = np.repeat(x[order], 40, axis=0), np.repeat(y[order], 40)
-    rows = some_inputs(data, 500)
+    rows = some_inputs(examples_of(data), 500)
     share = rows.mean(axis=0) - x.mean(axis=0)
     assert np.abs(share).max() < 0.02 and len(rows) <= 500
 
 
 def test_a_schedule_is_a_fresh_one_in_each_job(tmp_path):
+    """The second job is trained as it would be alone."""
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 4)
-    found = train_specialists(
-        problem.generalist(),
-        problem.examples(),
-        SETS,
-        tmp_path,
-        **{**SHORT, "optimizer": keras.optimizers.SGD(schedule)},
+    options = {**SHORT, "optimizer": keras.optimizers.SGD(schedule)}
+    generalist, data = problem.generalist(), problem.examples()
+    both = train_specialists(
+        generalist, data, SETS, tmp_path / "both", **options
     )
-    assert len(found) == 2
+    alone = train_specialists(
+        generalist, data, SETS[1:], tmp_path / "alone", **options
+    )
+    assert_same(both[1:], alone)
+    # At the end of the schedule nothing is learned.
+    start = build_specialist(generalist, SETS[1], inputs=data)
+    moved = alone[0].model.get_weights()[0] - start.get_weights()[0]
+    assert np.abs(moved).max() > 1e-3
+    used = [json.loads(p.read_text()) for p in tmp_path.glob("*/*.json")]
+    rates = [report["settings"]["optimizer"]["config"] for report in used]
+    assert len(rates) == 3 and rates[0] == rates[1] == rates[2]
+
+
+class Counted:
+    """Labels that count how often they are read."""
+
+    def __init__(self, labels):
+        self._labels, self.reads = labels, 0
+
+    def __array__(self, dtype=None, copy=None):
+        self.reads += 1
+        return self._labels
+
+
+@pytest.mark.parametrize("sets", [SETS[:1], [[0], [1], [2]]], ids=len)
+def test_labels_are_read_once_however_many_jobs(tmp_path, sets):
+    x, y = problem.examples()
+    labels = Counted(y)
+    options = {**SHORT, "epochs": 1}
+    train_specialists(
+        problem.generalist(), (x, labels), sets, tmp_path, **options
+    )
+    assert labels.reads == 2  # Their bytes, for a name; and their numbers.
+
+
+@pytest.mark.parametrize("age, left", [(25, False), (23, True)])
+def test_what_killed_processes_left_is_removed_after_a_day(tmp_path, age, left):
+    """A younger file may be one that another process is writing."""
+    path = tmp_path / "tmp-specialist-0.keras"
+    path.write_bytes(b"half")
+    modified = time.time() - age * 60 * 60
+    os.utime(path, (modified, modified))
+    train_specialists(
+        problem.generalist(), problem.examples(), SETS[:1], tmp_path, **SHORT
+    )
+    assert path.exists() is left
 
 
 def test_a_mistake_is_tried_again_and_then_told(tmp_path):
@@ -262,10 +316,33 @@ def test_lost_executors_are_told(tmp_path):
         )
 
 
+class OfAnotherBackend(Executor):
+    """Runs jobs as if the call had been made on another backend."""
+
+    def submit(self, function, job, dataset):
+        other = {"jax": "torch", "torch": "tensorflow", "tensorflow": "jax"}
+        backend = other[job.settings.backend]
+        settings = dataclasses.replace(job.settings, backend=backend)
+        done = Future()
+        try:
+            job = dataclasses.replace(job, settings=settings)
+            done.set_result(function(job, dataset))
+        except ValueError as error:
+            done.set_exception(error)
+        return done
+
+
 def test_workers_of_another_backend_are_refused(tmp_path):
-    other = {"jax": "torch", "torch": "jax", "tensorflow": "jax"}
-    with pytest.raises(ValueError, match="Set KERAS_BACKEND for the workers"):
-        _jobs._require_backend(other[keras.backend.backend()])
+    with pytest.raises(RuntimeError, match="Set KERAS_BACKEND for the workers"):
+        train_specialists(
+            problem.generalist(),
+            problem.examples(),
+            SETS,
+            tmp_path,
+            executor=OfAnotherBackend(),
+            **SHORT,
+        )
+    assert not list(tmp_path.glob("specialist-*"))
 
 
 def test_pools_that_fork_are_refused(tmp_path):
@@ -300,6 +377,16 @@ def test_bad_arguments_are_refused(tmp_path, options, error, text):
             tmp_path,
             **options,
         )
+
+
+def test_bad_labels_are_refused(tmp_path):
+    generalist, (x, y) = problem.generalist(), problem.examples()
+    with pytest.raises(ValueError, match="one-hot, one label per example"):
+        train_specialists(generalist, (x, np.eye(6)[y]), SETS, tmp_path)
+    with pytest.raises(ValueError, match="from 0 to 4. Received: labels from"):
+        train_specialists(generalist, (x, y + 1), SETS, tmp_path)
+    with pytest.raises(RuntimeError, match="from 0 to 4. Received: labels"):
+        train_specialists(generalist, lambda: (x, y + 1), SETS, tmp_path)
 
 
 def test_bad_class_sets_are_refused(tmp_path):

@@ -1,12 +1,12 @@
 """Which classes to shift, by how much, and how frequent they are."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from keras_distill import _validation
+from keras_distill._validation import is_whole
 from keras_distill.bias._solvers import Groups
 
 Classes = int | Sequence[int | Sequence[int]] | None
@@ -17,7 +17,7 @@ def groups_of(classes: Classes, num_classes: int) -> Groups:
         return [[number] for number in range(num_classes)]
     groups = _listed(classes)
     numbers = [number for group in groups for number in group]
-    valid = all(_is_number(n) and 0 <= n < num_classes for n in numbers)
+    valid = all(is_whole(n) and 0 <= n < num_classes for n in numbers)
     if not groups or not all(groups) or not valid:
         raise ValueError(
             "`classes` must be None, or class numbers from 0 to "
@@ -34,16 +34,12 @@ def groups_of(classes: Classes, num_classes: int) -> Groups:
 
 def _listed(classes: Any) -> list[list[Any]]:
     """A list for each entry; empty for what is no sequence."""
-    if _is_number(classes):
+    if is_whole(classes):
         return [[classes]]
     try:
-        return [[e] if _is_number(e) else list(e) for e in classes]
+        return [[e] if is_whole(e) else list(e) for e in classes]
     except TypeError:
         return []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def require_others(groups: Groups, num_classes: int) -> None:

@@ -5,13 +5,13 @@ its logits, either all of them or the k largest with the log of the rest.
 """
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_distill._attached import TopKLogits
+from keras_distill._validation import is_whole
 
 DTYPES = ("float32", "float16", "bfloat16")
 _LARGEST = {"float32": np.inf, "float16": 65504.0, "bfloat16": 3.38e38}
@@ -41,8 +41,7 @@ class Layout:
         k = self.top_k
         if k is None:
             return
-        whole = isinstance(k, Integral) and not isinstance(k, bool)
-        if not whole or not 1 <= k <= self.classes:
+        if not is_whole(k) or not 1 <= k <= self.classes:
             raise ValueError(
                 f"`top_k` must be a whole number from 1 to {self.classes}, the "
                 f"number of classes. Received: top_k={k!r}. Pass None to keep "

@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_distill import _checksums
 from keras_distill._attached import WithTeacherLogits
+from keras_distill._data import is_grain_dataset, is_tf_dataset
 
 # Logits for a batch of inputs, from the number of its first example.
 Lookup = Callable[[int, Any], Any]
@@ -61,21 +62,13 @@ def source(dataset: Any, batch_size: int, shapes: list | None) -> Source:
         shapes: Shapes of one example's inputs, if they are known; tell
             datasets of examples from datasets of batches.
     """
-    if _is(dataset, "tensorflow.python.", "DatasetV2"):
+    if is_tf_dataset(dataset):
         return _TfData(dataset, batch_size, shapes)
-    if _is(dataset, "grain.", "MapDataset"):
+    if is_grain_dataset(dataset):
         return _Grain(dataset, batch_size, shapes)
     if isinstance(dataset, keras.utils.PyDataset):
         return _PyDataset(dataset)
     return _Arrays(dataset, batch_size)
-
-
-def _is(value: Any, module: str, name: str) -> bool:
-    """Tells the class of a value without importing where it comes from."""
-    return any(
-        parent.__name__ == name and parent.__module__.startswith(module)
-        for parent in type(value).__mro__
-    )
 
 
 def _join(batch: Any, start: int, lookup: Lookup) -> tuple:

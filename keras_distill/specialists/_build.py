@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_distill import _validation
-from keras_distill._keras import graph
-from keras_distill._keras.copies import copy_of, require_graph
+from keras_distill import _data
+from keras_distill._keras.copies import copy_of
 from keras_distill._keras.frozen import FrozenModel
-from keras_distill._predictions import batches
 from keras_distill.specialists import _dustbin, _heads
+from keras_distill.specialists._checks import (
+    check_generalist,
+    class_set,
+    share,
+)
 
 # As many examples as decide the dustbin's row.
 _EXAMPLES = 4096
@@ -149,55 +151,11 @@ def dustbin_correction(
     return math.log1p(-pi) - math.log(pi) - math.log1p(-s) + math.log(s)
 
 
-def check_generalist(generalist: Any) -> None:
-    _validation.is_model("generalist", generalist)
-    _validation.one_output("generalist", generalist)
-    graph.require_logits("generalist", generalist)
-    require_graph("generalist", generalist)
-
-
-def class_set(name: str, classes: Any, num_classes: int | None) -> list[int]:
-    """The classes as plain ints; refuses what is no set of some classes."""
-    values = list(classes) if np.ndim(classes) == 1 else []
-    whole = all(
-        isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= 0
-        for v in values
-    )
-    too_large = (
-        num_classes is not None and max(values, default=0) >= num_classes
-    )
-    if not values or not whole or too_large:
-        numbers = "" if num_classes is None else f" below {num_classes}"
-        raise ValueError(
-            f"`{name}` must be a list of class numbers{numbers}. Received: "
-            f"{name}={classes!r}."
-        )
-    if len(set(values)) < len(values) or len(values) == num_classes:
-        raise ValueError(
-            f"`{name}` must name each class once, and leave at least one for "
-            f"the dustbin. Received: {name}={classes!r} of "
-            f"{'unknown' if num_classes is None else num_classes} classes."
-        )
-    return [int(value) for value in values]
-
-
-def share(name: str, value: Any) -> float:
-    number = _validation.finite_number(
-        name, value, "Pass a share above 0 and below 1."
-    )
-    if not 0 < number < 1:
-        raise ValueError(
-            f"`{name}` must be above 0 and below 1. Received: {name}={value!r}."
-            " A specialist needs examples of its classes and of others."
-        )
-    return number
-
-
 def _features(model: keras.Model, inputs: Any, batch_size: int) -> np.ndarray:
     """What the head gets for the first examples, one row for each position."""
     forward = FrozenModel(_heads.features_of(model)).compiled()
     parts: list[np.ndarray] = []
-    for x, _, _ in batches(inputs, batch_size):
+    for x, _, _ in _data.batches(inputs, batch_size):
         found = keras.ops.convert_to_numpy(forward(x)).astype("float64")
         parts.append(found.reshape(-1, found.shape[-1]))
         if sum(map(len, parts)) >= _EXAMPLES:

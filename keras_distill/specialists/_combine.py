@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_distill import _validation, transforms
 from keras_distill.specialists import _solver
-from keras_distill.specialists._build import class_set
+from keras_distill.specialists._checks import class_set
 
 Tensor = Any
 

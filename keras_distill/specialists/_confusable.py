@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,8 @@ from keras_distill.specialists._covariance import BLOCK
 
 # A variance that is rounding alone.
 _NOTHING = 1e-24
+# Sets, and names of each of them, that are printed.
+_SHOWN, _SHOWN_NAMES = 3, 8
 
 
 class ConfusableClasses(NamedTuple):
@@ -20,7 +21,7 @@ class ConfusableClasses(NamedTuple):
 
     `class_sets` are sorted lists of class numbers, in the order of their first
     members, `covariance` that of the predictions, shape `(classes, classes)`,
-    and `class_names` a list of names, or None.
+    and `class_names` a list of names, or None. Printed, it is one line.
     """
 
     class_sets: list[list[int]]
@@ -34,6 +35,19 @@ class ConfusableClasses(NamedTuple):
             str(i) for i in range(len(self.covariance))
         ]
         return [[names[i] for i in members] for members in self.class_sets]
+
+    def __repr__(self) -> str:
+        sizes = sorted({len(members) for members in self.class_sets})
+        between = " to ".join(map(str, sizes[:1] + sizes[1:][-1:]))
+        named = self._replace(class_sets=self.class_sets[:_SHOWN]).named_sets
+        shown = [_short(names) for names in named]
+        if len(self.class_sets) > _SHOWN:
+            shown.append(f"{len(self.class_sets) - _SHOWN} more")
+        return (
+            f"ConfusableClasses({len(self.class_sets)} sets of {between} "
+            f"classes: {', '.join(shown)}; covariance of shape "
+            f"{self.covariance.shape})"
+        )
 
 
 def confusable_classes(
@@ -119,6 +133,11 @@ def confusable_classes(
     return ConfusableClasses(sets, covariance, names)
 
 
+def _short(names: list[str]) -> str:
+    rest = ["..."] if len(names) > _SHOWN_NAMES else []
+    return f"[{', '.join(names[:_SHOWN_NAMES] + rest)}]"
+
+
 def _class_sets(
     covariance: np.ndarray, num_sets: int, size: int | None, seed: int
 ) -> list[list[int]]:
@@ -171,20 +190,13 @@ def _nearest(
 def _check_numbers(
     num_specialists: Any, size: Any, batch_size: Any, seed: Any
 ) -> None:
-    _whole("num_specialists", num_specialists, 1, "Pass how many sets to find.")
+    fix = "Pass how many sets to find."
+    _validation.whole("num_specialists", num_specialists, 1, fix=fix)
     if size is not None:
-        _whole("size", size, 1, "Pass None for disjoint sets.")
+        fix = "Pass None for disjoint sets."
+        _validation.whole("size", size, 1, fix=fix)
     _validation.count("batch_size", batch_size)
-    _whole("seed", seed, 0, "Leave it out for the default.")
-
-
-def _whole(name: str, value: Any, least: int, fix: str) -> None:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least {least}. Received: "
-            f"{name}={value!r}. {fix}"
-        )
+    _validation.whole("seed", seed, 0)
 
 
 def _check_fit(num_specialists: int, size: int | None, classes: int) -> None:

@@ -18,14 +18,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_distill import _checksums, _files, bias
+from keras_distill import _files, bias
 from keras_distill._keras.copies import not_compiled
-from keras_distill._keras.fingerprint import fingerprint
-from keras_distill._keras.layers import all_layers, sublayers
 from keras_distill.specialists._build import build_specialist
-from keras_distill.specialists._data import some_inputs, specialist_dataset
+from keras_distill.specialists._data import (
+    SpecialistData,
+    examples_of,
+    some_inputs,
+    specialist_dataset,
+)
+from keras_distill.specialists._digests import digest_of_generalist
 
 _ONE_DAY = 24 * 60 * 60
 # What Keras raises for a file that is missing or cut short.
@@ -81,35 +84,6 @@ class Job:
             ) from error
 
 
-def examples_of(dataset: Any) -> str | None:
-    """Tells one set of arrays from another; None for what is not arrays."""
-    if not isinstance(dataset, tuple):
-        return None
-    x, *rest = dataset
-    digest = hashlib.sha256()
-    for start in range(0, _checksums.rows(x), 4096):
-        rows = slice(start, start + 4096)
-        part = keras.tree.map_structure(lambda a, r=rows: a[r], x)
-        digest.update(_checksums.checks(part).tobytes())
-    for labels in rest:
-        if labels is not None:
-            array = np.ascontiguousarray(_checksums.arrays(labels))
-            digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def digest_of(generalist: keras.Model) -> str:
-    """Tells generalists apart, also by what is trained of them, and how."""
-    layers = [
-        [layer.trainable, layer.dtype_policy.name]
-        for layer in all_layers(generalist)
-        # Keras does not save the flags of models and of inputs.
-        if layer.weights and not sublayers(layer)
-    ]
-    text = fingerprint(generalist) + json.dumps(layers)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def keep_generalist(generalist: keras.Model, job: Job) -> None:
     """Writes the generalist for the jobs, and makes sure that it loads."""
     if job.generalist_path.exists():
@@ -137,7 +111,7 @@ def keep_generalist(generalist: keras.Model, job: Job) -> None:
 
 def _kept(job: Job) -> str:
     path = job.generalist_path
-    return digest_of(keras.models.load_model(path, compile=False))
+    return digest_of_generalist(keras.models.load_model(path, compile=False))
 
 
 def train(job: Job, dataset: Any) -> dict[str, Any]:
@@ -146,37 +120,21 @@ def train(job: Job, dataset: Any) -> dict[str, Any]:
         return json.loads(job.path.with_suffix(".json").read_text())
     _require_backend(job.settings.backend)
     start = time.perf_counter()
-    settings = job.settings
     generalist = keras.models.load_model(job.generalist_path, compile=False)
     dataset = dataset() if callable(dataset) else dataset
-    keras.utils.set_random_seed(settings.seed)
-    data = specialist_dataset(
-        dataset,
-        job.classes,
-        soft_targets=generalist if settings.full_softmax else None,
-        special_share=settings.special_share,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-    )
+    dataset = examples_of(dataset, generalist.outputs[0].shape[-1])
+    keras.utils.set_random_seed(job.settings.seed)
+    data = _mixed(job, generalist, dataset)
     model, epoch = _resumed(job)
     if model is None:
         model = _new(job, generalist, dataset)
-    streams = not isinstance(data.dataset, keras.utils.PyDataset)
-    history = model.fit(
-        data.dataset,
-        epochs=settings.epochs,
-        initial_epoch=epoch,
-        steps_per_epoch=data.steps_per_epoch if streams else None,
-        shuffle=False,  # The data are, in an order of their own.
-        callbacks=[_Checkpoint(job, data.dataset)],
-        verbose=0,
-    )
+    loss = _fitted(model, job, data, epoch)
     report = {
         "classes": job.classes,
-        "settings": asdict(settings),
+        "settings": asdict(job.settings),
         "natural_share": data.natural_share,
         "correction": data.correction,
-        "loss": float(history.history["loss"][-1]) if history.epoch else None,
+        "loss": loss,
         "seconds": time.perf_counter() - start,
     }
     _keep_report(job, report)
@@ -185,6 +143,35 @@ def train(job: Job, dataset: Any) -> dict[str, Any]:
         path.unlink(missing_ok=True)
     _clear_up(job.folder)
     return report
+
+
+def _mixed(job: Job, generalist: keras.Model, dataset: Any) -> SpecialistData:
+    settings = job.settings
+    return specialist_dataset(
+        dataset,
+        job.classes,
+        soft_targets=generalist if settings.full_softmax else None,
+        special_share=settings.special_share,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+
+
+def _fitted(
+    model: keras.Model, job: Job, data: SpecialistData, epoch: int
+) -> float | None:
+    """Trains from an epoch on; the last loss, None if none was left."""
+    streams = not isinstance(data.dataset, keras.utils.PyDataset)
+    history = model.fit(
+        data.dataset,
+        epochs=job.settings.epochs,
+        initial_epoch=epoch,
+        steps_per_epoch=data.steps_per_epoch if streams else None,
+        shuffle=False,  # The data are, in an order of their own.
+        callbacks=[_Checkpoint(job, data.dataset)],
+        verbose=0,
+    )
+    return float(history.history["loss"][-1]) if history.epoch else None
 
 
 def _clear_up(folder: pathlib.Path) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _checksums, _validation
+from keras_distill import _checksums, _data, _validation
 from keras_distill._keras import graph
-from keras_distill._keras.frozen import FrozenModel
-from keras_distill._predictions import Predictions, as_rows, batches, check
+from keras_distill._numpy import softmax
+from keras_distill._predictions import as_rows, outputs
 from keras_distill.specialists._covariance import Rows
 
 # Float16 probabilities of many classes sum to 1 no better than this.
@@ -30,29 +30,20 @@ def probabilities(predictions: Any, batch_size: int) -> Iterator[Rows]:
                 "of one generalist."
             )
         _require_probabilities(rows)
-        if not np.all((weight >= 0) & np.isfinite(weight)):
-            raise ValueError(
-                "Sample weights must be finite and at least 0. Received: "
-                f"weights from {weight.min()} to {weight.max()}. Pass 0 to "
-                "leave an example out."
-            )
         yield rows, weight
 
 
 def _read(predictions: Any, batch_size: int) -> Iterator[Rows]:
     model, data = _source(predictions)
-    forward = FrozenModel(model).compiled() if model else None
-    for x, _, weight in batches(data, batch_size):
-        if forward is None:
-            rows, _, weight = as_rows(_array(x), None, weight)
-        else:
-            if not model.built:
-                model(x)  # Variables must not be made in a compiled step.
-            (logits,) = keras.tree.flatten(_checksums.arrays(forward(x)))
-            rows, _, weight = as_rows(logits, None, weight)
-            check(Predictions(rows, None, np.ones(len(rows))))
-            rows = _softmax(rows)
-        yield rows, weight
+    if model is None:
+        for p, _, weight in _data.batches(data, batch_size):
+            rows, _, weight = as_rows(_array(p), None, weight)
+            yield rows, weight
+        return
+    for logits, _, weight in outputs(model, data, batch_size):
+        rows, _, weight = as_rows(logits, None, weight)
+        _validation.finite_logits("generalist", rows)
+        yield softmax(rows), weight
 
 
 def _source(predictions: Any) -> tuple[Any, Any]:
@@ -71,10 +62,11 @@ def _source(predictions: Any) -> tuple[Any, Any]:
         return None, _array(predictions)
     if isinstance(predictions, keras.utils.PyDataset):
         return None, predictions
-    return None, _batches_of(predictions)
+    return None, _checked(predictions)
 
 
-def _batches_of(predictions: Any) -> Iterator[Any]:
+def _checked(predictions: Any) -> Iterator[Any]:
+    """The same batches; refuses other kinds of values."""
     if isinstance(predictions, str | dict) or not hasattr(
         predictions, "__iter__"
     ):
@@ -104,11 +96,6 @@ def _array(x: Any) -> np.ndarray:
             "classes, not labels."
         )
     return array
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)
 
 
 def _require_probabilities(rows: np.ndarray) -> None:

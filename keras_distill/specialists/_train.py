@@ -1,24 +1,27 @@
 """Trains many specialists, each an independent job that can be lost."""
 
-import concurrent.futures as futures
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import keras
 
 from keras_distill import _validation
 from keras_distill.specialists import _jobs
-from keras_distill.specialists._build import (
-    Specialist,
+from keras_distill.specialists._attempts import Progress, run
+from keras_distill.specialists._build import Specialist
+from keras_distill.specialists._checks import (
     check_generalist,
     class_set,
     share,
 )
-from keras_distill.specialists._data import check_dataset
-
-Executor = futures.Executor
+from keras_distill.specialists._data import examples_of
+from keras_distill.specialists._digests import (
+    digest_of_data,
+    digest_of_generalist,
+)
+from keras_distill.specialists._pools import pool_of
 
 
 def train_specialists(
@@ -107,26 +110,19 @@ def train_specialists(
     """
     check_generalist(generalist)
     num_classes = generalist.outputs[0].shape[-1]
-    sets = [
-        class_set(f"class_sets[{m}]", classes, num_classes)
-        for m, classes in enumerate(class_sets)
-    ]
-    if not sets:
-        raise ValueError(
-            "`class_sets` must hold at least one set. Received: none. See "
-            "kd.specialists.confusable_classes."
-        )
+    sets = _class_sets(class_sets, num_classes)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         _validation.count(name, value)
     _validation.at_least_zero("retries", retries, "Pass 0 to try once.")
+    pool = pool_of(executor, dataset)
+    examples = dataset
     if not callable(dataset):
-        check_dataset(dataset, num_classes)
-    make_executor = _executor(executor, dataset)
+        examples = examples_of(dataset, num_classes)
     folder = pathlib.Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     settings = _jobs.Settings(
-        generalist=_jobs.digest_of(generalist),
-        examples=_jobs.examples_of(dataset),
+        generalist=digest_of_generalist(generalist),
+        examples=digest_of_data(dataset),
         backend=keras.backend.backend(),
         optimizer=_optimizer(optimizer),
         epochs=int(epochs),
@@ -136,13 +132,29 @@ def train_specialists(
         seed=int(seed),
     )
     jobs = [_jobs.Job(folder, classes, settings) for classes in sets]
-    missing = [job for job in jobs if not job.path.exists()]
+    different = {job.path: job for job in jobs}.values()
+    missing = [job for job in different if not job.path.exists()]
     if missing:
         _jobs.keep_generalist(generalist, missing[0])
-    unique = {job.path: job for job in missing}
-    _report(jobs, missing, verbose)
-    _run(list(unique.values()), dataset, make_executor, retries, verbose)
+    progress = Progress(len(different), len(missing), verbose)
+    progress.start(folder)
+    run(missing, examples, pool, retries, progress)
     return [Specialist(job.load(), job.classes, full_softmax) for job in jobs]
+
+
+def _class_sets(
+    class_sets: Sequence[Sequence[int]], num_classes: int
+) -> list[list[int]]:
+    sets = [
+        class_set(f"class_sets[{m}]", classes, num_classes)
+        for m, classes in enumerate(class_sets)
+    ]
+    if not sets:
+        raise ValueError(
+            "`class_sets` must hold at least one set. Received: none. See "
+            "kd.specialists.confusable_classes."
+        )
+    return sets
 
 
 def _optimizer(optimizer: Any) -> dict:
@@ -158,160 +170,3 @@ def _remove_names(config: dict) -> None:
         for value in config["config"].values():
             if isinstance(value, dict):
                 _remove_names(value)
-
-
-def _executor(executor: Any, dataset: Any) -> Callable | None:
-    """Gives an executor for a `with` statement, or None to run jobs here."""
-    if executor is None:
-        return None
-    if type(dataset).__module__.startswith("tensorflow."):
-        raise TypeError(
-            "A tf.data.Dataset cannot be sent to other processes. Received: "
-            "an executor and a tf.data.Dataset. Pass a function, defined in a "
-            "module, that makes the dataset."
-        )
-    if isinstance(executor, Executor):
-        _require_spawn(executor)
-        return lambda: contextlib.nullcontext(executor)
-    if not callable(executor):
-        raise TypeError(
-            "`executor` must be None, a concurrent.futures.Executor, or a "
-            f"function that makes one. Received: executor={executor!r}. For "
-            "dask pass client.get_executor()."
-        )
-
-    def make() -> Executor:
-        return executor()
-
-    make.makes_anew = True  # type: ignore[attr-defined]
-    return make
-
-
-def _require_spawn(executor: Executor) -> None:
-    """Refuses pools that fork: the threads of a backend do not survive it."""
-    context = getattr(executor, "_mp_context", None)
-    if context is not None and context.get_start_method() == "fork":
-        raise ValueError(
-            "`executor` must not fork this process, whose backend has threads. "
-            "Received: a pool with the start method 'fork'. Pass "
-            "ProcessPoolExecutor(n, multiprocessing.get_context('spawn'))."
-        )
-
-
-def _report(jobs: list, missing: list, verbose: bool) -> None:
-    if verbose:
-        print(
-            f"{len(jobs)} specialists, {len(jobs) - len(missing)} of them "
-            f"finished already, in {jobs[0].folder}"
-        )
-
-
-def _run(
-    jobs: list,
-    dataset: Any,
-    make_executor: Callable | None,
-    retries: int,
-    verbose: bool,
-) -> None:
-    failures: dict = {}
-    errors: list = []
-    groups = [jobs] if jobs else []
-    while groups:
-        group = groups.pop()
-        if make_executor is None:
-            outcomes = _here(group, dataset)
-        else:
-            outcomes = _elsewhere(group, dataset, make_executor)
-        again, broken = [], []
-        for job, outcome in outcomes:
-            if not isinstance(outcome, BaseException):
-                _print_done(job, outcome, verbose)
-            elif _may_be_anothers_fault(outcome, group, make_executor):
-                broken.append(job)
-            else:
-                failures[job.path] = failures.get(job.path, 0) + 1
-                if failures[job.path] > retries or _is_mistake(outcome):
-                    errors.append((job, outcome))
-                else:
-                    again.append(job)
-        # By halves, until the one that kills its worker is by itself.
-        half = (len(broken) + 1) // 2
-        parts = (again, broken[half:], broken[:half])
-        groups += [part for part in parts if part]
-    if errors:
-        job, error = errors[0]
-        raise RuntimeError(
-            f"{len(errors)} of {len(jobs)} specialists could not be trained. "
-            f"That of the classes {job.classes} failed {failures[job.path]} "
-            f"times, at last by {type(error).__name__}: {error} The others are "
-            f"kept in {job.folder}; call again to go on."
-        ) from error
-
-
-def _may_be_anothers_fault(
-    outcome: BaseException, group: list, make_executor: Any
-) -> bool:
-    """Whether a pool broke that several jobs had, and can be made anew."""
-    return (
-        isinstance(outcome, futures.BrokenExecutor)
-        and len(group) > 1
-        and getattr(make_executor, "makes_anew", False)
-    )
-
-
-def _is_mistake(error: BaseException) -> bool:
-    """Whether an error would come again."""
-    return isinstance(error, TypeError | ValueError)
-
-
-def _print_done(job: Any, outcome: dict, verbose: bool) -> None:
-    if verbose:
-        # A job that was lost after its last epoch has no loss to show.
-        loss = outcome["loss"]
-        text = "" if loss is None else f"loss {loss:.4f}, "
-        print(
-            f"specialist of {len(job.classes)} classes: {text}natural share "
-            f"{outcome['natural_share']:.3f}, {outcome['seconds']:.0f} s",
-            flush=True,
-        )
-
-
-def _here(jobs: list, dataset: Any) -> Iterator[tuple]:
-    for job in jobs:
-        try:
-            yield job, _jobs.train(job, dataset)
-        except Exception as error:
-            yield job, error
-
-
-def _elsewhere(
-    jobs: list, dataset: Any, make_executor: Callable
-) -> Iterator[tuple]:
-    with make_executor() as executor:
-        _require_spawn(executor)
-        running = {_submitted(executor, job, dataset): job for job in jobs}
-        try:
-            for done in futures.as_completed(running):
-                yield running[done], _outcome(running[done], done)
-        finally:  # Also when this process is interrupted.
-            for future in running:
-                future.cancel()
-
-
-def _outcome(job: Any, done: futures.Future) -> Any:
-    error = futures.CancelledError() if done.cancelled() else done.exception()
-    if error is None and not job.path.exists():
-        return FileNotFoundError(
-            f"the job has finished, but {job.path} is not there. All workers "
-            "must share the folder."
-        )
-    return error or done.result()
-
-
-def _submitted(executor: Executor, job: Any, dataset: Any) -> futures.Future:
-    try:
-        return executor.submit(_jobs.train, job, dataset)
-    except futures.BrokenExecutor as error:
-        failed: futures.Future = futures.Future()
-        failed.set_exception(error)
-        return failed
