@@ -1,11 +1,16 @@
 """Teacher logits that travel with the inputs of their examples."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from keras import ops
 
 Tensor = Any
+_NO_ARRAY = (
+    "Inputs with teacher logits are a pair. Received: a kd.WithTeacherLogits "
+    "where the inputs alone were expected, as in a map() after attach(). Use "
+    "x.inputs, and x._replace(inputs=...) to put new ones beside the logits."
+)
 
 
 class WithTeacherLogits(NamedTuple):
@@ -14,7 +19,8 @@ class WithTeacherLogits(NamedTuple):
     Passed as `x` to the `fit` of a Distiller that has no teacher. Keras and the
     data pipelines slice, shuffle and batch both parts together, because they
     see one nested structure. `kd.TeacherCache.attach` makes it; logits that
-    were stored by other means can be passed in the same way.
+    were stored by other means can be passed in the same way. To change the
+    inputs and keep the logits, use `x._replace(inputs=...)`.
 
     Args:
         inputs: The student's inputs, whatever their structure.
@@ -33,10 +39,37 @@ class WithTeacherLogits(NamedTuple):
     >>> x = kd.WithTeacherLogits(x, logits)
     >>> sorted(distiller.fit(x, verbose=0).history)
     ['loss', 'soft_loss']
+    >>> brighter = x._replace(inputs=x.inputs + 0.1)
+    >>> sorted(distiller.fit(brighter, verbose=0).history)
+    ['loss', 'soft_loss']
     """
 
     inputs: Any
     teacher_logits: Any
+
+    # The pair is a tuple, which TensorFlow and NumPy would stack, and Python
+    # repeat, where a function takes it for the inputs.
+
+    def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> NoReturn:
+        raise TypeError(_NO_ARRAY)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        raise TypeError(_NO_ARRAY)
+
+    def __add__(self, other: Any) -> NoReturn:
+        raise TypeError(_NO_ARRAY)
+
+    def __sub__(self, other: Any) -> NoReturn:
+        raise TypeError(_NO_ARRAY)
+
+    def __truediv__(self, other: Any) -> NoReturn:
+        raise TypeError(_NO_ARRAY)
+
+    def __mul__(self, other: Any) -> NoReturn:
+        raise TypeError(_NO_ARRAY)
+
+    def __rmul__(self, other: Any) -> NoReturn:
+        raise TypeError(_NO_ARRAY)
 
 
 class TopKLogits(NamedTuple):

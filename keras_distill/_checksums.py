@@ -15,10 +15,11 @@ _WORDS = 8
 
 def arrays(x: Any) -> Any:
     """The same structure of inputs, as NumPy arrays."""
-    return keras.tree.map_structure(_array, x)
+    return keras.tree.map_structure(array, x)
 
 
-def _array(tensor: Any) -> np.ndarray:
+def array(tensor: Any) -> np.ndarray:
+    """A tensor of any backend, or what NumPy takes for one, as an array."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu()
         if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none.
@@ -40,8 +41,8 @@ def checks(x: Any) -> np.ndarray:
 
 def _elements(leaf: Any) -> np.ndarray:
     """The little-endian elements of an input, shape `(batch, elements)`."""
-    array = _array(leaf)
-    flat = array.reshape(len(array), -1)
+    examples = array(leaf)
+    flat = examples.reshape(len(examples), -1)
     if flat.dtype.kind in "OSU":
         flat = np.array([_text_crc32(row) for row in flat])[:, None]
     return flat.astype(flat.dtype.newbyteorder("<"), copy=False)
@@ -85,15 +86,26 @@ def spec(x: Any) -> list[dict]:
     return [
         {
             "name": "/".join(map(str, path)),
-            "shape": list(_array(leaf).shape[1:]),
-            "dtype": _dtype(_array(leaf)),
+            "shape": list(array(leaf).shape[1:]),
+            "dtype": _dtype(array(leaf)),
         }
         for path, leaf in keras.tree.flatten_with_path(x)
     ]
 
 
-def _dtype(array: np.ndarray) -> str:
-    return "string" if array.dtype.kind in "OSU" else str(array.dtype)
+def in_words(found: list[dict], other: list[dict]) -> str:
+    """Those of some inputs, as `spec` gives them, that differ from others."""
+    leaves = [
+        f"{leaf['name'] or 'inputs'} of shape {tuple(leaf['shape'])} and dtype "
+        f"{leaf['dtype']}"
+        for leaf in found
+        if leaf not in other
+    ]
+    return ", ".join(leaves) or "no other inputs"
+
+
+def _dtype(leaf: np.ndarray) -> str:
+    return "string" if leaf.dtype.kind in "OSU" else str(leaf.dtype)
 
 
 def rows(x: Any) -> int:

@@ -1,4 +1,9 @@
-"""Files that appear whole or not at all, also after a power cut."""
+"""Files that appear whole or not at all, also after a power cut.
+
+A file is written under another name, in the same folder, and gets its own name
+when its bytes are on the disk. What a killed process leaves is a file with the
+name of no finished one.
+"""
 
 import contextlib
 import os
@@ -7,7 +12,12 @@ import uuid
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
-    """A file that appears whole or not at all, also after a power cut."""
+    """Makes a file of bytes, or replaces it.
+
+    Raises:
+        OSError: If it cannot be written, of the class and number that the
+            system gave.
+    """
     temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -22,14 +32,14 @@ def write_atomically(path: pathlib.Path, data: bytes) -> None:
         raise OSError(
             error.errno,
             f"{error.strerror} while writing {path.name}. Nothing that was "
-            "finished is lost: mend the cause, and call "
-            "kd.TeacherCache.build again to go on",
+            "finished is lost: mend the cause, and make the same call again "
+            "to go on",
             str(path.parent),
         ) from error
 
 
 def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Gives a finished file its name, once its bytes are on the disk."""
+    """Gives a file that another library wrote its name, or replaces one."""
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)

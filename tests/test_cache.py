@@ -246,6 +246,29 @@ def test_manifest_holds_a_checksum_of_each_shard(folder):
         assert entry["sha256"] == digest and digest in path.name
 
 
+# Digests of manifests, which hold digests of the shards, from before records,
+# plans and files were parted from each other.
+FORMAT_1 = {
+    "dense": (
+        {"dtype": "float32"},
+        "edb4364e41fd6fa52389f6df6b8f6ef88715ec10f2c9ec39ff1ca01271394d27",
+    ),
+    "largest": (
+        {"dtype": "bfloat16", "top_k": 2},
+        "464af910a31432a4879c5583dbce3b311958117c55553986c64ad5cdf59a6758",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMAT_1)
+def test_bytes_of_format_1(name, tmp_path):
+    arguments, digest = FORMAT_1[name]
+    x = np.arange(4 * EXAMPLES, dtype="float32").reshape(EXAMPLES, 4)
+    caching.build(tmp_path, caching.identity(), x, **arguments)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["sha256"] == digest
+
+
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 def test_shards_are_read_by_numpy_alone(folder, mmap_mode):
     parts = [

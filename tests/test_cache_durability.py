@@ -341,6 +341,7 @@ def test_a_full_disk_loses_no_finished_shard(whole, tmp_path, monkeypatch):
             resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
     assert error.value.errno == errno.EFBIG
     assert "Nothing that was finished is lost" in str(error.value)
+    assert "make the same call again to go on" in str(error.value)
     first = caching.shards(whole)[0].name
     assert list(caching.contents(tmp_path)) == ["build.json", first]
     caching.build(tmp_path)

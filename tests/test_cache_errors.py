@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 
 import keras_distill as kd
+from keras_distill._keras.fingerprint import fingerprint
 
 X, Y = caching.data()
 
@@ -56,8 +57,9 @@ def with_bias(*bias):
 # One row: id, teacher, error, and what the message must contain.
 TEACHERS = {
     "none": (lambda: None, TypeError, "`teacher` must be a keras.Model"),
-    "function": (lambda: len, TypeError, "`teacher` must be a keras.Model"),
-    "layer": (lambda: layers.Dense(3), TypeError, "Wrap functions and layers"),
+    "path": (lambda: "t.keras", TypeError, "or a function of a batch with a"),
+    "class": (lambda: TwoHeads, TypeError, "Pass an instance, not the class"),
+    "layer": (lambda: layers.Dense(3), TypeError, "Wrap layers in a keras.Mod"),
     "softmax": (
         lambda: ending(layers.Softmax()),
         ValueError,
@@ -338,16 +340,69 @@ def folder(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "copy")
 
 
+def zeros(x):
+    """A teacher of two classes."""
+    return np.zeros((len(keras.tree.flatten(x)[0]), 2))
+
+
+# One row: id, what is built, and how the message must begin.
 OTHER = {
-    "weights": ({"model": lambda: caching.teacher(seed=3)}, "another teac"),
-    "units": ({"model": lambda: caching.teacher(units=5)}, "another teac"),
-    "examples": ({"dataset": lambda: X[:-1]}, "another dataset"),
-    "order": ({"dataset": lambda: X[::-1].copy()}, "another dataset"),
-    "inputs": ({"dataset": lambda: X.astype("float64")}, "another dataset"),
-    "batches": ({"batch_size": 4}, "another dataset, order .* or batch size"),
-    "dtype": ({"dtype": "float16"}, "another dtype, top_k"),
-    "top_k": ({"top_k": 2}, "another dtype, top_k"),
-    "shards": ({"shard_examples": 16}, "another shard size"),
+    "weights": (
+        {"model": lambda: caching.teacher(seed=3)},
+        "another teacher, or the same one with other weights. Received: "
+        "teacher ",
+    ),
+    "units": ({"model": lambda: caching.teacher(units=5)}, "another teacher,"),
+    "fingerprint": (
+        {"model": lambda: zeros, "fingerprint": "mine@v1"},
+        "another teacher, or the same one with other weights. Received: "
+        "teacher 'mine@v1', expected teacher ",
+    ),
+    "examples": (
+        {"dataset": lambda: X[:-1]},
+        "another number of examples. Received: 19 examples, expected 20 "
+        "examples. ",
+    ),
+    "more": (
+        {"dataset": lambda: np.concatenate([X, X])},
+        "another number of batches. Received: 5 batches, expected 3 batches. ",
+    ),
+    "order": (
+        {"dataset": lambda: X[::-1].copy()},
+        "another dataset, or another order of its examples. Received: a "
+        "first batch with checksum ",
+    ),
+    "inputs": (
+        {"dataset": lambda: X.astype("float64")},
+        "other inputs. Received: inputs of shape (4,) and dtype float64, "
+        "expected inputs of shape (4,) and dtype float32. ",
+    ),
+    "batches": (
+        {"batch_size": 4},
+        "another batch size. Received: batches of 4 examples, expected "
+        "batches of 8 examples. ",
+    ),
+    "classes": (
+        {
+            "model": lambda: zeros,
+            "fingerprint": lambda: fingerprint(caching.teacher()),
+        },
+        "other logits. Received: logits of shape (2,), expected logits of "
+        "shape (3,). ",
+    ),
+    "dtype": (
+        {"dtype": "float16"},
+        "another dtype. Received: dtype='float16', expected dtype='float32'. ",
+    ),
+    "top_k": (
+        {"top_k": 2},
+        "another top_k. Received: top_k=2, expected top_k=None. ",
+    ),
+    "shards": (
+        {"shard_examples": 16},
+        "another shard size. Received: shards of 16 examples, expected shards "
+        "of 8 examples. ",
+    ),
 }
 
 
@@ -358,9 +413,33 @@ def test_another_build_in_the_same_folder_is_refused(name, folder):
     before = caching.contents(folder)
     arguments, message = OTHER[name]
     arguments = {k: v() if callable(v) else v for k, v in arguments.items()}
-    with pytest.raises(ValueError, match=f"{message}.*Nothing was changed"):
+    with pytest.raises(ValueError) as raised:
         caching.build(folder, **arguments)
+    text = str(raised.value).removeprefix(str(folder))
+    start = " holds a teacher cache of something else: "
+    assert text.startswith(start + message)
+    assert "Nothing was changed. Pass the same arguments as before" in text
+    assert text.endswith("to replace it, delete this folder first.")
+    assert len(text) < 400
     assert caching.contents(folder) == before
+
+
+def test_of_many_inputs_those_that_differ_are_named(tmp_path):
+    names = [f"sensor {number}" for number in range(50)]
+    x = {name: np.zeros((8, 2), "float32") for name in names}
+    y = x | {"sensor 7": np.zeros((8, 3), "float32")}
+    arguments = {"model": zeros, "fingerprint": "zeros"}
+    caching.build(tmp_path, dataset=x, **arguments)
+    message = (
+        r"other inputs. Received: sensor 7 of shape \(3,\) and dtype float32, "
+        r"expected sensor 7 of shape \(2,\) and dtype float32. Nothing"
+    )
+    with pytest.raises(ValueError, match=message):
+        caching.build(tmp_path, dataset=y, **arguments)
+    del y["sensor 7"]
+    message = "Received: no other inputs, expected sensor 7 of shape"
+    with pytest.raises(ValueError, match=message):
+        caching.build(tmp_path, dataset=y, **arguments)
 
 
 OPENED = {

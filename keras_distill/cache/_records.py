@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_distill._attached import TopKLogits
+from keras_distill._numpy import logsumexp
 from keras_distill._validation import is_whole
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -32,12 +33,6 @@ class Layout:
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(
-                f"`dtype` must be one of {DTYPES}. Received: dtype="
-                f"{self.dtype!r}. float16 keeps 3 digits in half the space of "
-                "float32; bfloat16 keeps 2, of any size."
-            )
         k = self.top_k
         if k is None:
             return
@@ -75,13 +70,20 @@ class Layout:
 
     def encode(self, logits: np.ndarray, checks: np.ndarray) -> np.ndarray:
         """Records of a batch of float32 logits and input checksums."""
+        if len(logits) != len(checks):
+            raise ValueError(
+                "The teacher must give logits for each example. Received: "
+                f"logits of {len(logits)} examples for a batch of "
+                f"{len(checks)}. Return one row per example, in the order of "
+                "the inputs."
+            )
         if logits.shape[1:] != self.shape:
             raise ValueError(
                 "The teacher must give logits of the same shape for each "
                 f"example. Received: {logits.shape[1:]} after {self.shape}. "
                 "Pad the inputs to one length."
             )
-        self.check_range(logits)
+        self._check_range(logits)
         records = np.zeros(len(logits), self.numpy_dtype)
         records["inputs_crc32"] = checks
         if self.top_k is not None:
@@ -91,7 +93,7 @@ class Layout:
         records["logits"] = _to_stored(logits, self.dtype)
         return records
 
-    def check_range(self, logits: np.ndarray) -> None:
+    def _check_range(self, logits: np.ndarray) -> None:
         """Refuses logits that the dtype cannot hold."""
         peak = max(logits.max(), -logits.min())
         if not np.isfinite(peak):
@@ -128,8 +130,7 @@ def _largest(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         return kept, np.full(logits.shape[:-1], -np.inf)
     others = logits.astype("float64")
     np.put_along_axis(others, kept, -np.inf, axis=-1)
-    peak = others.max(axis=-1, keepdims=True)
-    return kept, peak[..., 0] + np.log(np.exp(others - peak).sum(axis=-1))
+    return kept, logsumexp(others)
 
 
 def _to_stored(logits: np.ndarray, dtype: str) -> np.ndarray:

@@ -65,6 +65,40 @@ def read_json(path: pathlib.Path) -> dict:
     return content
 
 
+def read_manifest(folder: pathlib.Path) -> dict:
+    """The manifest of a finished cache, once its shards are there."""
+    path = folder / MANIFEST
+    if not path.exists():
+        raise ValueError(_without_manifest(folder))
+    manifest = read_json(path)
+    for shard in manifest["shards"]:
+        file = folder / shard["file"]
+        size = file.stat().st_size if file.exists() else None
+        if size != shard["bytes"]:
+            raise ValueError(
+                "A shard of the teacher cache is missing or cut off. Received: "
+                f"{file} of {size} bytes, expected {shard['bytes']}. Delete "
+                "it if it is there, and call kd.TeacherCache.build again with "
+                "the same teacher and dataset: only this shard is made anew."
+            )
+    return manifest
+
+
+def _without_manifest(folder: pathlib.Path) -> str:
+    done = len(list(folder.glob("shard-*.npy")))
+    if (folder / PLAN).exists():
+        return (
+            f"This teacher cache is unfinished. Received: {folder} with {done} "
+            "shards and no manifest. Call kd.TeacherCache.build again with the "
+            "same teacher and dataset to finish it."
+        )
+    return (
+        f"There is no teacher cache. Received: {folder}, which holds {done} "
+        f"shards and no {MANIFEST}. Build one with "
+        "kd.TeacherCache.build, or restore the manifest."
+    )
+
+
 # Shards.
 
 

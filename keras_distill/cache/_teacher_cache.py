@@ -6,24 +6,19 @@ The cache is a folder of plain `.npy` shards and a JSON manifest; see
 
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_distill import _attached, _checksums, _validation
-from keras_distill._keras import graph
-from keras_distill._keras.frozen import FrozenModel
-from keras_distill.cache import _records, _shards, _sources
-from keras_distill.cache._build import Builder
+from keras_distill.cache import _records, _refusals, _shards
+from keras_distill.cache._build import prepare
+from keras_distill.cache._plan import Options
+from keras_distill.cache._sources import source
 
 _ATTACH_BATCH = 256
-_ORDER_ADVICE = (
-    "The dataset is shuffled, augmented, filtered or another one than when the "
-    "cache was built. Attach before shuffle() and random augmentation, with "
-    "the same preprocessing; to cache augmented views, give the augmentation "
-    "fixed seeds."
-)
 
 
 class TeacherCache:
@@ -43,6 +38,7 @@ class TeacherCache:
     Args:
         folder: Where the cache was built.
         teacher: If given, refuse a cache that another teacher made.
+        fingerprint: The same for a teacher that is a function.
 
     Returns:
         The opened cache.
@@ -72,10 +68,12 @@ class TeacherCache:
     def __init__(
         self,
         folder: str | os.PathLike,
-        teacher: keras.Model | None = None,
+        teacher: keras.Model | Callable | None = None,
+        *,
+        fingerprint: str | None = None,
     ) -> None:
         self.folder = pathlib.Path(folder)
-        self.manifest = _read_manifest(self.folder)
+        self.manifest = _shards.read_manifest(self.folder)
         self._layout = _records.Layout.from_json(self.manifest["logits"])
         dataset = self.manifest["dataset"]
         self._records = _shards.Shards(
@@ -84,16 +82,17 @@ class TeacherCache:
             self._layout.numpy_dtype,
             self.manifest["batches_per_shard"] * dataset["batch_size"],
         )
-        if teacher is not None:
-            self._require_teacher(teacher)
+        known = self.teacher_fingerprint
+        _refusals.require_teacher(known, teacher, fingerprint)
 
     @classmethod
     def build(
         cls,
-        teacher: keras.Model,
+        teacher: keras.Model | Callable[[Any], Any],
         dataset: Any,
         folder: str | os.PathLike,
         *,
+        fingerprint: str | None = None,
         dtype: str = "float16",
         top_k: int | None = None,
         batch_size: int = 128,
@@ -104,17 +103,23 @@ class TeacherCache:
 
         A build that was stopped, by whatever means, goes on where it stopped
         when it is called again with the same arguments, and gives the same
-        bytes. If the cache is complete, it is opened.
+        bytes. If the cache is complete, it is opened after a look at a batch.
 
         Args:
             teacher: A Keras model that ends in logits, shape `(batch, ...,
-                classes)`, with one output.
+                classes)`, with one output; or any function that gives them. It
+                is called with the inputs of each batch, as NumPy arrays, and
+                returns an array, a tensor of any library, or a list of rows.
             dataset: Arrays `x`, `(x, y)` or `(x, y, sample_weight)`, a
                 `tf.data.Dataset` or grain `MapDataset` of examples or of
                 batches, or a `keras.utils.PyDataset`. It must give the same
-                inputs in the same order in each pass.
+                inputs in the same order in each pass. A function's input shapes
+                are not known, so that datasets must hold batches for it.
             folder: Where to put the cache: an empty or a new folder, or one
                 with a part of this cache.
+            fingerprint: Tells a function from other teachers, such as
+                "my-model@v3", and is kept in the place of a model's own. Give
+                another one when the function gives other logits.
             dtype: "float16", "float32" or "bfloat16".
             top_k: Keep this many logits of each example, and the exact log of
                 the mass of the others, which is spread over them evenly when
@@ -132,31 +137,40 @@ class TeacherCache:
                 dataset is not the same in each pass, if the disk lacks room,
                 or if the folder holds something else.
             OSError: If a file cannot be written; finished shards are kept.
+
+        Example:
+
+        >>> import tempfile
+        >>> x, weights = np.random.rand(8, 4), np.random.rand(4, 3)
+        >>> def teacher(x):  # Or ask a server, a torch module, a table.
+        ...     return x @ weights
+        >>> cache = kd.TeacherCache.build(
+        ...     teacher, x, tempfile.mkdtemp(), fingerprint="mine@v3", verbose=0
+        ... )
+        >>> cache.logits(0, 2).shape
+        (2, 3)
         """
-        builder = _builder(
-            teacher,
-            dataset,
-            folder,
-            dtype=dtype,
-            top_k=top_k,
-            batch_size=batch_size,
-            shard_examples=shard_examples,
-            verbose=verbose,
-        )
-        builder.run(range(builder.shards))
-        builder.finish()
+        options = Options(dtype, top_k, batch_size, shard_examples, verbose)
+        build = prepare(teacher, fingerprint, dataset, folder, options)
+        build.run(range(build.plan.shards))
+        build.finish()
         return cls(folder)
 
     @classmethod
     def build_part(
         cls,
-        teacher: keras.Model,
+        teacher: keras.Model | Callable[[Any], Any],
         dataset: Any,
         folder: str | os.PathLike,
         *,
         worker: int,
         num_workers: int,
-        **arguments: Any,
+        fingerprint: str | None = None,
+        dtype: str = "float16",
+        top_k: int | None = None,
+        batch_size: int = 128,
+        shard_examples: int | None = None,
+        verbose: int | bool = True,
     ) -> None:
         """Makes every shard of one of several independent workers.
 
@@ -171,17 +185,19 @@ class TeacherCache:
             folder: The folder that all workers share.
             worker: Number of this worker, from 0.
             num_workers: Number of all workers.
-            **arguments: The other arguments of `build`.
+            fingerprint, dtype, top_k, batch_size, shard_examples, verbose: As
+                in `build`, the same for each worker but for `verbose`.
 
         Raises:
             ValueError: As `build`, and if there is no such worker.
             OSError: As `build`.
         """
         _validation.worker(worker, num_workers)
-        builder = _builder(teacher, dataset, folder, **arguments)
-        start = worker * builder.shards // num_workers
-        stop = (worker + 1) * builder.shards // num_workers
-        builder.run(range(start, stop))
+        options = Options(dtype, top_k, batch_size, shard_examples, verbose)
+        build = prepare(teacher, fingerprint, dataset, folder, options)
+        shards = build.plan.shards
+        start = worker * shards // num_workers
+        build.run(range(start, (worker + 1) * shards // num_workers))
 
     def __len__(self) -> int:
         return self.manifest["examples"]
@@ -193,7 +209,7 @@ class TeacherCache:
 
     @property
     def teacher_fingerprint(self) -> str:
-        """SHA-256 of the teacher's architecture and weights."""
+        """SHA-256 of a model's architecture and weights, or a function's."""
         return self.manifest["teacher"]
 
     def logits(self, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -208,12 +224,16 @@ class TeacherCache:
             the mass of the tail is spread evenly.
         """
         stop = len(self) if stop is None else stop
-        self._require_range(start, stop)
+        _refusals.require_range(start, stop, len(self))
         found = self._layout.decode(self._records.read(start, stop))
         return _records.to_float32(_attached.dense(found))
 
     def attach(self, dataset: Any) -> Any:
         """Joins the logits to the examples that they were computed for.
+
+        What comes after it sees inputs and logits as one pair, and changes the
+        inputs alone with `_replace`, for example in a `tf.data.Dataset`:
+        `.map(lambda x, y: (x._replace(inputs=augment(x.inputs)), y))`.
 
         Args:
             dataset: What the cache was built from, before any shuffling: of
@@ -229,13 +249,15 @@ class TeacherCache:
             ValueError: If the inputs are not those that the teacher saw. What
                 cannot be seen at once is found when the batch is read.
         """
-        source = _sources.source(dataset, _ATTACH_BATCH, self._example_shapes())
-        first, again = source.first(), source.first()
-        self._require_inputs(first)
-        self._require_count(source)
+        inputs = self.manifest["dataset"]["inputs"]
+        shapes = [tuple(leaf["shape"]) for leaf in inputs]
+        found = source(dataset, _ATTACH_BATCH, shapes)
+        first, again = found.first(), found.first()
+        _refusals.require_inputs(first, inputs)
+        _refusals.require_count(found, len(self))
         like = self.lookup(0, first)
         self.lookup(0, again)
-        return source.attach(self.lookup, like)
+        return found.attach(self.lookup, like)
 
     def verify(self) -> None:
         """Reads every shard and compares it with its checksum.
@@ -243,7 +265,7 @@ class TeacherCache:
         Raises:
             ValueError: At the first damaged file.
         """
-        for shard in _read_manifest(self.folder)["shards"]:
+        for shard in _shards.read_manifest(self.folder)["shards"]:
             _shards.check_digest(self.folder / shard["file"])
 
     def lookup(self, start: int, x: Any) -> Any:
@@ -260,59 +282,10 @@ class TeacherCache:
             ValueError: If these are not the inputs that the teacher saw.
         """
         stop = start + _checksums.rows(x)
-        self._require_range(start, stop)
+        _refusals.require_range(start, stop, len(self))
         records = self._records.read(start, stop)
-        wrong = np.flatnonzero(records["inputs_crc32"] != _checksums.checks(x))
-        if wrong.size:
-            raise ValueError(
-                "The inputs are not those that the teacher saw. Received: "
-                f"{wrong.size} of {stop - start} examples with another "
-                f"checksum, first example {start + wrong[0]}. {_ORDER_ADVICE}"
-            )
+        _refusals.require_checks(start, _checksums.checks(x), records)
         return self._layout.decode(records)
-
-    def _example_shapes(self) -> list[tuple]:
-        inputs = self.manifest["dataset"]["inputs"]
-        return [tuple(leaf["shape"]) for leaf in inputs]
-
-    def _require_teacher(self, teacher: keras.Model) -> None:
-        _validation.is_model("teacher", teacher)
-        fingerprint = FrozenModel(teacher).fingerprint
-        if fingerprint != self.teacher_fingerprint:
-            raise ValueError(
-                "This cache was made by another teacher. Received: a teacher "
-                f"with fingerprint {fingerprint[:12]}..., expected "
-                f"{self.teacher_fingerprint[:12]}... Build a cache for it in "
-                "another folder."
-            )
-
-    def _require_inputs(self, x: Any) -> None:
-        expected, found = self.manifest["dataset"]["inputs"], _checksums.spec(x)
-        if found != expected:
-            raise ValueError(
-                "The dataset is not the one that the cache was built from. "
-                f"Received: inputs {found}, expected {expected}. Apply the "
-                "same preprocessing as before."
-            )
-
-    def _require_count(self, source: _sources.Source) -> None:
-        sizes = {-(-len(self) // source.batch_size)}
-        sizes.add(len(self) // source.batch_size)  # drop_remainder
-        wrong = source.examples not in (None, len(self))
-        if wrong or source.batches not in sizes:
-            raise ValueError(
-                "The dataset is not the one that the cache was built from. "
-                f"Received: {source.batches} batches of {source.batch_size} "
-                f"examples, expected {len(self)} examples. Attach to all of "
-                "them, before filter(), take() and repeat()."
-            )
-
-    def _require_range(self, start: int, stop: int) -> None:
-        if not 0 <= start <= stop <= len(self):
-            raise ValueError(
-                "The cache does not hold these examples. Received: examples "
-                f"{start} to {stop}, expected a range within 0 to {len(self)}."
-            )
 
     def __reduce__(self) -> tuple:
         # Data loaders with processes open the cache anew.
@@ -325,66 +298,3 @@ class TeacherCache:
             f"<TeacherCache {str(self.folder)!r}: {len(self):,} examples, "
             f"{kept}{self.classes:,} classes, {self._layout.dtype}>"
         )
-
-
-def _builder(
-    teacher: keras.Model,
-    dataset: Any,
-    folder: str | os.PathLike,
-    *,
-    dtype: str = "float16",
-    top_k: int | None = None,
-    batch_size: int = 128,
-    shard_examples: int | None = None,
-    verbose: int | bool = True,
-) -> Builder:
-    _validation.is_model("teacher", teacher)
-    _validation.one_output("teacher", teacher)
-    graph.require_logits("teacher", teacher)
-    _validation.not_empty("dataset", dataset)
-    _validation.count("batch_size", batch_size)
-    if shard_examples is not None:
-        _validation.count("shard_examples", shard_examples)
-    return Builder(
-        teacher,
-        dataset,
-        pathlib.Path(folder),
-        dtype=dtype,
-        top_k=top_k,
-        batch_size=batch_size,
-        shard_examples=shard_examples,
-        verbose=bool(verbose),
-    )
-
-
-def _read_manifest(folder: pathlib.Path) -> dict:
-    path = folder / _shards.MANIFEST
-    if not path.exists():
-        raise ValueError(_without_manifest(folder))
-    manifest = _shards.read_json(path)
-    for shard in manifest["shards"]:
-        file = folder / shard["file"]
-        size = file.stat().st_size if file.exists() else None
-        if size != shard["bytes"]:
-            raise ValueError(
-                "A shard of the teacher cache is missing or cut off. Received: "
-                f"{file} of {size} bytes, expected {shard['bytes']}. Delete "
-                "it if it is there, and call kd.TeacherCache.build again with "
-                "the same teacher and dataset: only this shard is made anew."
-            )
-    return manifest
-
-
-def _without_manifest(folder: pathlib.Path) -> str:
-    done = len(list(folder.glob("shard-*.npy")))
-    if (folder / _shards.PLAN).exists():
-        return (
-            f"This teacher cache is unfinished. Received: {folder} with {done} "
-            "shards and no manifest. Call kd.TeacherCache.build again with the "
-            "same teacher and dataset to finish it."
-        )
-    return (
-        f"There is no teacher cache. Received: {folder}, which holds {done} "
-        f"shards and no {_shards.MANIFEST}. Build one with "
-        "kd.TeacherCache.build, or restore the manifest."
-    )
