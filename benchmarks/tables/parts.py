@@ -1,0 +1,160 @@
+"""Everything that the pages show of the results, by the name of its marker."""
+
+import functools
+from collections.abc import Callable
+
+from benchmarks.tables import (
+    comparison,
+    digits,
+    mnist,
+    regularizers,
+    specialists,
+    speech,
+    speed,
+)
+from benchmarks.tables.formatting import load, markdown, noted
+
+
+def claims() -> str:
+    """What the paper found, and what we find."""
+    parts = {
+        "hinton_mnist": mnist.claims(),
+        "soft_targets_as_regularizers": regularizers.claims(),
+        "spoken_digits": speech.claims(),
+    }
+    rows = [
+        [*row, f"[`{script}`]({script}.py)"]
+        for script, part in parts.items()
+        for row in part
+    ]
+    header = ["claim", "paper", "here", "seeds", "script"]
+    return noted(markdown(header, rows), load("hinton_mnist")["environment"])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "digits": digits.table,
+    "defects": comparison.defects,
+    "step time": speed.step_time,
+    "teacher cache": speed.teacher_cache,
+    "cache memory": speed.cache_memory,
+    "cache losses": speed.cache_losses,
+    "temperature search": speed.temperature_search,
+    "confusable classes": specialists.confusable,
+    "specialist inference": specialists.inference,
+    "claims": claims,
+    "mnist students": mnist.students,
+    "few and wrong labels": regularizers.table,
+    "spoken digits": speech.table,
+    "specialists": specialists.experiment,
+    "specialists by cover": specialists.cover,
+}
+
+# For README.md: a finding, and the page that has more.
+_FINDINGS: dict[str, tuple[Callable[[], str], str]] = {
+    "comparison": (comparison.finding, "README.md#comparison"),
+    "cache": (speed.cache_finding, "README.md#cache"),
+    "search": (speed.search_finding, "README.md#search"),
+    "bias": (mnist.bias_finding, "paper/README.md#mnist"),
+    "specialists": (specialists.finding, "paper/README.md#specialists"),
+}
+
+
+def with_link(finding: Callable[[], str], page: str) -> str:
+    return f"{finding()} [More](benchmarks/{page})."
+
+
+# Question, finding, module, result files.
+_BENCHMARKS: list[tuple[str, Callable[[], str], str, list[str]]] = [
+    (
+        "What do soft targets give a small student of few labels?",
+        digits.finding,
+        "paper.digits",
+        ["digits", "digits_tensorflow", "digits_torch", "digits_tuning"],
+    ),
+    (
+        "What does a student gain from soft targets, at which temperature, "
+        "and without some classes?",
+        mnist.finding,
+        "paper.hinton_mnist",
+        ["hinton_mnist"],
+    ),
+    (
+        "What do soft targets do with few labels, and with wrong ones?",
+        regularizers.finding,
+        "paper.soft_targets_as_regularizers",
+        ["soft_targets_as_regularizers"],
+    ),
+    (
+        "How much of an ensemble's gain does one student keep?",
+        speech.finding,
+        "paper.spoken_digits",
+        ["spoken_digits"],
+    ),
+    (
+        "What do specialists add to a generalist?",
+        specialists.finding,
+        "paper.specialists",
+        ["specialists"],
+    ),
+    (
+        "What does `keras.distillation` do otherwise?",
+        comparison.finding,
+        "compare_keras_distillation",
+        ["compare_keras_distillation"],
+    ),
+    (
+        "What does a distillation step cost?",
+        speed.step_finding,
+        "speed.step_time",
+        ["step_time"],
+    ),
+    (
+        "What does a cache cost to build and to read, and what does it lose?",
+        speed.cache_finding,
+        "speed.teacher_cache",
+        ["teacher_cache"],
+    ),
+    (
+        "What does a search for the temperature cost?",
+        speed.search_finding,
+        "speed.temperature_search",
+        ["temperature_search"],
+    ),
+    (
+        "What does finding confusable classes cost?",
+        specialists.confusable_finding,
+        "speed.confusable_classes",
+        ["confusable_classes"],
+    ),
+    (
+        "What does it cost to combine specialists?",
+        specialists.inference_finding,
+        "speed.specialist_inference",
+        ["specialist_inference"],
+    ),
+]
+
+
+def benchmarks() -> str:
+    """What each benchmark asks and found, and where."""
+    rows = [
+        [
+            question,
+            finding(),
+            f"`benchmarks.{module}`",
+            ", ".join(f"[{name}](results/{name}.json)" for name in names),
+        ]
+        for question, finding, module, names in _BENCHMARKS
+    ]
+    header = ["question", "finding", "`python -m`", "results"]
+    return markdown(header, rows)
+
+
+PARTS = {
+    "table: benchmarks": benchmarks,
+    **{f"table: {name}": make for name, make in TABLES.items()},
+    **{
+        f"finding: {name}": functools.partial(with_link, *finding)
+        for name, finding in _FINDINGS.items()
+    },
+}

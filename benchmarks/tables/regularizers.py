@@ -1,0 +1,95 @@
+"""Section 6 of Hinton et al. 2015: few labels, and wrong ones."""
+
+from benchmarks.tables.formatting import Row, load, markdown, noted, percent
+
+
+def claims() -> list[Row]:
+    """Test accuracies of students of 3 % of the data."""
+    result = load("soft_targets_as_regularizers")
+    speech, images = result["spoken_digits"], result["mnist"]
+    rows = []
+    for what, part, paper in (
+        ("speech frames", speech, ["58.9%", "44.5%", "57.0%"]),
+        ("MNIST", images, ["", "", ""]),
+    ):
+        small = part["shares"]["0.03"]
+        arms = {
+            "labels of all data": part["shares"]["1.0"]["labels"],
+            "labels of 3 %, early stopping": small["labels, early stopping"],
+            "soft targets of 3 %, no early stopping": small["soft targets"],
+        }
+        for (arm, scores), number in zip(arms.items(), paper, strict=True):
+            test = scores["test"]
+            seeds = str(len(test["values"]))
+            rows.append([f"{what}: {arm}", number, percent(test), seeds])
+    return rows
+
+
+def table() -> str:
+    """Few labels, as Table 5 of the paper, and wrong labels."""
+    result = load("soft_targets_as_regularizers")
+    tables = [few_labels(result), wrong_labels(result["label_noise"])]
+    seeds = result["mnist"]["plan"]["seeds"]
+    note = f"Mean and standard deviation over {seeds} seeds. "
+    return noted("\n\n".join(tables), result["environment"], before=note)
+
+
+def few_labels(result: dict) -> str:
+    rows = []
+    for name, label in {
+        "mnist": "MNIST",
+        "spoken_digits": "spoken digits, frames",
+    }.items():
+        part = result[name]
+        teacher = part["teacher"]
+        rows.append(
+            [label, "100%", "teacher, labels", f"{teacher['train']:.1%}"]
+            + [f"{teacher['test']:.1%}", error(teacher)]
+        )
+        for share, arms in sorted(
+            part["shares"].items(), key=lambda item: -float(item[0])
+        ):
+            for arm, scores in arms.items():
+                rows.append(
+                    [label, f"{float(share):.0%}", arm]
+                    + [percent(scores["train"]), percent(scores["test"])]
+                    + [error(scores)]
+                )
+    header = ["data", "share", "student trained on", "train accuracy"]
+    return markdown([*header, "test accuracy", "utterance error"], rows)
+
+
+def error(scores: dict) -> str:
+    found = scores.get("utterance error", "")
+    if isinstance(found, dict):
+        return percent(found)
+    return f"{found:.1%}" if found != "" else ""
+
+
+def wrong_labels(result: dict) -> str:
+    levels = result["levels"]
+    arms = max(levels.values(), key=len)
+    rows = [
+        [arm]
+        + [
+            percent(scores[arm]["test"]) if arm in scores else ""
+            for scores in levels.values()
+        ]
+        + [percent(list(levels.values())[-1][arm]["train, labels as given"])]
+        for arm in arms
+    ]
+    header = [f"test, {float(level):.0%} wrong" for level in levels]
+    last = f"{float(list(levels)[-1]):.0%} wrong"
+    return markdown(
+        ["student trained on", *header, f"train, {last}, labels as given"], rows
+    )
+
+
+def finding() -> str:
+    small = load("soft_targets_as_regularizers")["mnist"]["shares"]["0.03"]
+    labels = percent(small["labels, early stopping"]["test"])
+    return (
+        f"With 3 % of MNIST's labels, soft targets get "
+        f"{percent(small['soft targets']['test'])} of the test images right, "
+        f"labels with early stopping {labels}."
+    )
