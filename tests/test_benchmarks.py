@@ -1,27 +1,21 @@
 """The benchmarks run, and their findings hold in short mode."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parent.parent
+import pytest
+import scripts
+
+pytestmark = pytest.mark.benchmark
 
 
-def run(script, folder):
-    subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / script)]
-        + ["--short", "--out", str(folder)],
-        check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+def run(name, folder):
+    scripts.run_module(f"benchmarks.{name}", "--short", "--out", folder)
     (result,) = folder.glob("*.json")
     return json.loads(result.read_text())
 
 
 def test_step_time_measures_each_arm(tmp_path):
-    (result,) = run("step_time.py", tmp_path).values()
+    (result,) = run("speed.step_time", tmp_path).values()
     (pair,) = result["pairs"].values()
     arms = {"student", "teacher", "ours", "cached", "keras"}
     assert arms <= set(pair["step_ms"])
@@ -30,7 +24,7 @@ def test_step_time_measures_each_arm(tmp_path):
 
 
 def test_teacher_cache_measures_each_part(tmp_path):
-    (result,) = run("teacher_cache.py", tmp_path).values()
+    (result,) = run("speed.teacher_cache", tmp_path).values()
     assert result["losses"]["float16"]["SoftTargets"]["gradient"] < 0.01
     assert result["losses"]["float32, top 5"]["TTM"]["gradient"] > 0.01
     assert result["memory"]["1 x"]["peak_resident_mb"] > 0
@@ -39,13 +33,13 @@ def test_teacher_cache_measures_each_part(tmp_path):
 
 
 def test_searches_of_each_arm_are_the_same(tmp_path):
-    (result,) = run("temperature_search.py", tmp_path).values()
+    (result,) = run("speed.temperature_search", tmp_path).values()
     assert result["keras / cached"] > 0
     assert abs(result["keras - cached, val_accuracy"]["mean"]) < 0.01
 
 
 def test_each_defect_is_absent_here(tmp_path):
-    rows = run("compare_keras_distillation.py", tmp_path)["rows"]
+    rows = run("compare_keras_distillation", tmp_path)["rows"]
     ours = {row["what"]: row["ours"] for row in rows}
     assert ours["All sample weights 0"] == "loss 0.000"
     assert ours["All class weights 0"] == "loss 0.000"
@@ -59,7 +53,7 @@ def test_each_defect_is_absent_here(tmp_path):
 
 
 def test_combining_specialists_measures_each_arm(tmp_path):
-    result = run("specialist_inference.py", tmp_path)
+    result = run("speed.specialist_inference", tmp_path)
     combination, model = result["combination"], result["model"]
     assert combination["largest error of q, ours"] < 1e-6
     assert combination["largest gradient of the float64 solution"] < 1e-9

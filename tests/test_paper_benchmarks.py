@@ -1,19 +1,17 @@
 """The paper's experiments on MNIST run in short mode, and resume."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
-SCRIPT = pathlib.Path(__file__).parent.parent / "benchmarks/hinton_mnist.py"
+import pytest
+import scripts
+
+pytestmark = pytest.mark.benchmark
 
 
 def run(folder, work):
-    subprocess.run(
-        [sys.executable, SCRIPT, "--short", "--out", folder, "--work", work],
-        check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    scripts.run_module(
+        "benchmarks.paper.hinton_mnist",
+        *("--short", "--out", folder, "--work", work),
     )
     return json.loads((folder / "hinton_mnist.json").read_text())
 

@@ -1,5 +1,6 @@
 """Spoken digits: features, splits and decisions, the example, the benchmark."""
 
+import importlib
 import importlib.util
 import json
 import pathlib
@@ -220,11 +221,11 @@ def test_the_example_runs(tmp_path, capsys):
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return load("benchmarks")
+def benchmark():
+    return importlib.import_module("benchmarks.paper.spoken_digits")
 
 
+@pytest.mark.benchmark
 def test_the_benchmark_runs(tmp_path, benchmark):
     benchmark.main(["--short", "--out", str(tmp_path)])
     assert (tmp_path / "spoken_digits.png").exists()

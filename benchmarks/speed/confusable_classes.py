@@ -41,8 +41,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from keras_distill.specialists.confusable import confusable_classes
 
+import keras_distill as kd
 from benchmarks.harness.environment import environment, save_results
 
 # A multiple of the 512 rows that one update takes, so that the work on the
@@ -135,7 +135,7 @@ def shares(sets: list[list[int]], data: Predictions, least: int) -> dict:
 def measure(arm: Arm) -> dict:
     before = peak_mb()
     data = Predictions(arm)
-    found = confusable_classes(data, arm.groups, arm.size)
+    found = kd.specialists.confusable_classes(data, arm.groups, arm.size)
     clustering = time.perf_counter() - data.exhausted
     return {
         **arm._asdict(),
@@ -155,7 +155,8 @@ def measure(arm: Arm) -> dict:
 
 def in_a_process(name: str) -> dict:
     done = subprocess.run(
-        [sys.executable, __file__, "--arm", name],
+        [sys.executable, "-m", "benchmarks.speed.confusable_classes"]
+        + ["--arm", name],
         check=True,
         capture_output=True,
         text=True,

@@ -217,7 +217,8 @@ def measure_memory(examples: int, short: bool) -> dict:
             kd.TeacherCache.build(teacher, Rows(count), folder, verbose=0)
             size = sum(f.stat().st_size for f in pathlib.Path(folder).iterdir())
             done = subprocess.run(
-                [sys.executable, __file__, "--train", folder, str(count)],
+                [sys.executable, "-m", "benchmarks.speed.teacher_cache"]
+                + ["--train", folder, str(count)],
                 env={**os.environ, "MALLOC_ARENA_MAX": "2"},
                 check=True,
                 capture_output=True,
