@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scripts
 
-from benchmarks.harness.runs import Runs
+from benchmarks.harness import Runs
 from benchmarks.paper import regularizers
 from benchmarks.paper.regularizers_tasks import SHORT
 

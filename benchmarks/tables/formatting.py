@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from benchmarks.harness.environment import RESULTS
+from benchmarks.harness import RESULTS
 
 
 def load(name: str) -> Any:
