@@ -12,6 +12,8 @@ from benchmarks.paper import (
     spoken_digits_plot,
 )
 
+pytestmark = pytest.mark.once
+
 FIGURES = {
     "digits": digits_plot.figure,
     "hinton_mnist": hinton_mnist_plot.figure,

@@ -11,6 +11,8 @@ from benchmarks.harness import Runs
 from benchmarks.paper import regularizers
 from benchmarks.paper.regularizers_tasks import SHORT
 
+pytestmark = pytest.mark.once
+
 LABELS = np.repeat(np.arange(10), 40)
 
 

@@ -9,6 +9,8 @@ import scripts
 from benchmarks.harness import Runs
 from benchmarks.paper import speech, spoken_digits
 
+pytestmark = pytest.mark.once
+
 
 def log_mel(sound):
     """The definition, in float64: frames, Hann, power, HTK triangles, dB."""

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def quickstart() -> str:
-    result = load("digits")
+    result = load("quickstart")
     teacher = result["teacher"]
     rows = [
         [
