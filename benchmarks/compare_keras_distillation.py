@@ -10,7 +10,6 @@ MirroredStrategy needs KERAS_BACKEND=tensorflow; other backends leave it out.
 Writes:  benchmarks/results/compare_keras_distillation.json
 """
 
-import argparse
 import pathlib
 import tempfile
 import warnings
@@ -21,10 +20,18 @@ import keras
 import numpy as np
 
 import keras_distill as kd
-from benchmarks.harness.environment import environment, save_results
+from benchmarks.harness import (
+    CROSSENTROPY,
+    arguments,
+    digits,
+    environment,
+    mlp,
+    percent,
+    save,
+    summary,
+)
 
-RESULT = "compare_keras_distillation"
-CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+NAME = "compare_keras_distillation"
 FEATURES, CLASSES, EXAMPLES = 8, 3, 32
 FULL = {"seeds": 5, "epochs": 30}
 SHORT = {"seeds": 2, "epochs": 1}
@@ -87,36 +94,25 @@ def first_loss(model: keras.Model, **kwargs: Any) -> float:
 
 def default_loss(seeds: int, epochs: int) -> dict:
     """Digits, from the teacher's outputs alone; each library's default loss."""
-    from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    digits = load_digits()
     x_train, x_test, y_train, y_test = train_test_split(
-        digits.data.astype("float32") / 16,
-        digits.target,
-        test_size=597,
-        random_state=0,
+        *digits(), test_size=597, random_state=0
     )
-
-    def network(units: int) -> keras.Sequential:
-        layers = [keras.Input((64,)), keras.layers.Dense(units, "relu")]
-        return keras.Sequential([*layers, keras.layers.Dense(10)])
-
-    teacher = network(256)
+    teacher = mlp(64, 256)
     teacher.compile("adam", CROSSENTROPY)
     teacher.fit(x_train, y_train, epochs=epochs, verbose=0)
 
     def accuracy(make: Callable) -> str:
-        percent = []
+        found = []
         for seed in range(seeds):
             keras.utils.set_random_seed(seed)
-            distiller = make(network(32))
+            distiller = make(mlp(64, 32))
             distiller.compile(optimizer="adam", loss=CROSSENTROPY)
             distiller.fit(x_train, y_train, epochs=epochs, verbose=0)
             logits = distiller.student.predict(x_test, verbose=0)
-            percent.append(100 * np.mean(logits.argmax(-1) == y_test))
-        mean, sd = np.mean(percent), np.std(percent, ddof=1)
-        return f"{mean:.1f} % (sd {sd:.1f}, {seeds} seeds)"
+            found.append(float(np.mean(logits.argmax(-1) == y_test)))
+        return f"{percent(summary(found))}, {seeds} seeds"
 
     def default(student: keras.Model) -> keras.Model:
         loss = keras.distillation.LogitsDistillation()
@@ -385,10 +381,7 @@ ROWS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a quick check")
-    parser.add_argument("--out", default=None, help="folder for the results")
-    arguments = parser.parse_args()
+    options = arguments(__doc__, NAME)
     tensorflow = keras.backend.backend() == "tensorflow"
     if tensorflow:
         two_logical_devices()
@@ -397,13 +390,13 @@ def main() -> None:
         if measure is mirrored and not tensorflow:
             continue
         keras.utils.set_random_seed(0)
-        size = SHORT if arguments.short else FULL
+        size = SHORT if options.short else FULL
         sized = size if measure is default_loss else {}
         row = {"what": name, **measure(**sized)}
         print(f"{name:50} {row['keras']:32} {row['ours']}", flush=True)
         rows.append(row)
     result = {"environment": environment(), "rows": rows}
-    print(save_results(RESULT, result, arguments.out))
+    print(save(NAME, result, options.out))
 
 
 def two_logical_devices() -> None:

@@ -1,7 +1,13 @@
 """What every test shares: a fixed seed, and no state left from test to test."""
 
+import pathlib
+import sys
+
 import keras
 import pytest
+
+# For `benchmarks`; last, so that an installed keras_distill comes first.
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
 
 
 @pytest.fixture(autouse=True)

@@ -1,19 +1,20 @@
-"""The paper's experiments on MNIST run in short mode, and resume."""
+"""The experiments run in short mode, and those that take long resume."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
-SCRIPT = pathlib.Path(__file__).parent.parent / "benchmarks/hinton_mnist.py"
+import numpy as np
+import pytest
+import scripts
+
+from benchmarks.harness import load
+
+pytestmark = pytest.mark.benchmark
 
 
 def run(folder, work):
-    subprocess.run(
-        [sys.executable, SCRIPT, "--short", "--out", folder, "--work", work],
-        check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    scripts.run_module(
+        "benchmarks.paper.hinton_mnist",
+        *("--short", "--out", folder, "--work", work),
     )
     return json.loads((folder / "hinton_mnist.json").read_text())
 
@@ -25,6 +26,7 @@ def test_hinton_mnist_reports_each_part_and_resumes(tmp_path):
     assert {"labels alone", "WTTM"} <= set(students)
     assert all(len(arm["values"]) == 1 for arm in students.values())
     assert set(result["temperature"]["8"]) == {"1", "20"}
+    assert result["labels"]["8"]["values"] == students["labels alone"]["values"]
     for rows in result["omitted"].values():
         for row in rows.values():
             assert row["errors on omitted"]["mean"] <= row["errors"]["mean"]
@@ -33,3 +35,38 @@ def test_hinton_mnist_reports_each_part_and_resumes(tmp_path):
     again = run(tmp_path / "b", work)
     assert again == result
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    scripts.run_module(
+        "benchmarks.paper.digits",
+        *("--short", "--out", folder),
+        KERAS_BACKEND="jax",
+    )
+    assert (folder / "digits.png").exists()
+    return load("digits", folder)
+
+
+def test_digits_report_every_arm(digits):
+    assert list(digits["arms"]) == ["labels only", "soft targets", "WTTM"]
+    for arm in digits["arms"].values():
+        assert len(arm["accuracies"]) == len(arm["seeds"]) == 2
+        assert 0.5 < arm["accuracy"]["mean"] < digits["teacher"]["accuracy"]
+        assert arm["parameters"] == 64 * 32 + 32 + 32 * 10 + 10
+
+
+def test_settings_are_the_best_on_held_out_training_images(digits):
+    for name, arm in digits["arms"].items():
+        tried = [row for row in load("digits_tuning") if row["name"] == name]
+        best = max(tried, key=lambda row: np.mean(row.pop("held_out")))
+        assert arm["settings"] == best
+        assert len(tried) == 8
+
+
+def test_the_committed_digits_have_these_settings_too(digits):
+    committed = load("digits")
+    for name, arm in committed["arms"].items():
+        assert arm["settings"] == digits["arms"][name]["settings"]
+    assert committed["picture"].keys() == digits["picture"].keys()

@@ -77,25 +77,60 @@ def test_names():
     assert texts(axes.get_xticklabels()) == expected
     assert texts(axes.get_yticklabels()) == expected
     assert axes.get_title() == "5 classes, 2 sets, 1 classes in none"
+    assert axes.get_xlabel() == axes.get_ylabel() == "class"
 
 
-@pytest.mark.parametrize("classes, named", [(100, True), (101, False)])
-def test_names_of_too_many_classes_are_left_out(classes, named):
-    names = [f"a longer name, {i}" for i in range(classes)]
-    sets = [list(range(50)), list(range(50, classes))]
-    figure = plotting.class_covariance(found(sets, classes, names))
+def test_numbers_stand_for_missing_names():
+    axes, *_ = parts(plotting.class_covariance(found([[0, 3], [1, 4]], 5)))
+    assert texts(axes.get_yticklabels()) == ["0", "3", "1", "4", "2"]
+
+
+@pytest.mark.parametrize("classes, each", [(40, True), (41, False)])
+def test_sets_are_named_where_classes_are_too_many(classes, each):
+    names = [f"name {i}" for i in range(classes)]
+    sets = [list(range(20)), list(range(5)), list(range(18, classes - 2))]
+    axes, *_ = parts(plotting.class_covariance(found(sets, classes, names)))
+    shown = texts(axes.get_xticklabels())
+    assert shown == (names if each else ["0", "2", "none"])
+    assert axes.get_title() == (
+        f"{classes} classes, 3 sets, 1 of them within earlier ones, "
+        "2 classes in none"
+    )
+
+
+def test_each_block_has_the_number_of_its_set_and_names_that_fit():
+    names = [f"a longer name, {i}" for i in range(100)]
+    sets = [list(range(50)), [3, 7], [50, 51], list(range(52, 100))]
+    axes, *_ = parts(plotting.class_covariance(found(sets, 100, names)))
+    assert texts(axes.get_xticklabels()) == ["0", "2", "3"]
+    np.testing.assert_allclose(axes.get_xticks(), [24.5, 50.5, 75.5])
+    np.testing.assert_allclose(axes.get_yticks(), [24.5, 50.5, 75.5])
+    first, small, last = texts(axes.get_yticklabels())
+    assert first.startswith("0:  a longer name, 0, a longer")
+    assert small == "2:  a longer name, 50, a longer …"
+    assert last.count("\n") > 10
+    for label in (axes.get_xlabel(), axes.get_ylabel()):
+        assert label == "number of the first set that has the class"
+
+
+@pytest.mark.parametrize("names", [None, [f"name {i}" for i in range(300)]])
+def test_labels_do_not_overlap(names):
+    """Sets of one class need more room than they have."""
+    sets = [[i] for i in range(150)] + [list(range(150, 300))]
+    figure = plotting.class_covariance(found(sets, 300, names))
+    figure.draw_without_rendering()
     axes, *_ = parts(figure)
-    assert len(axes.get_xticklabels()) == (classes if named else 0)
-    assert bool(axes.get_xlabel()) != named
-    if named:
-        figure.draw_without_rendering()
-        boxes = [t.get_window_extent() for t in axes.get_yticklabels()]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        boxes = [label.get_window_extent() for label in labels]
         pairs = zip(boxes, boxes[1:], strict=False)
+        assert len(boxes) > 10
         assert not any(a.overlaps(b) for a, b in pairs)
+        assert labels[-1].get_text().startswith("150")
 
 
 def test_means_of_many_classes(monkeypatch):
     monkeypatch.setattr(plotting, "_DRAWN", 3)
+    monkeypatch.setattr(plotting, "_NAMED", 3)
     data = found([[0, 3, 5], [1, 4]], 7)
     axes, image, _ = parts(plotting.class_covariance(data))
     order = [0, 3, 5, 1, 4, 2, 6]
@@ -108,6 +143,8 @@ def test_means_of_many_classes(monkeypatch):
         [3 / 3 - 0.5, 5 / 3 - 0.5]
     )
     assert axes.get_title().endswith("means over 3 x 3")
+    middles = np.array([3 / 2, 4, 6]) / 7 * len(expected) - 0.5
+    np.testing.assert_allclose(axes.get_xticks(), middles)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

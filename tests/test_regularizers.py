@@ -1,21 +1,17 @@
 """Students on few labels or wrong ones: the benchmark and its parts."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+import scripts
 
-ROOT = pathlib.Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from benchmarks.harness import Runs
+from benchmarks.paper import regularizers
+from benchmarks.paper.regularizers_tasks import SHORT
 
-import regularizers  # noqa: E402
-from regularizers_tasks import SHORT  # noqa: E402
-from runs import Runs  # noqa: E402
+pytestmark = pytest.mark.once
 
 LABELS = np.repeat(np.arange(10), 40)
 
@@ -125,6 +121,7 @@ def test_a_finished_student_is_not_trained_again(tmp_path):
     assert len(scored) == 4
 
 
+@pytest.mark.benchmark
 def test_short_mode_reports_every_arm(tmp_path):
     result = run(tmp_path)
     arms = result["mnist"]["shares"]["0.1"]
@@ -150,18 +147,13 @@ def test_short_mode_reports_every_arm(tmp_path):
 
 
 def run(folder):
-    subprocess.run(
-        [sys.executable, ROOT / "benchmarks/soft_targets_as_regularizers.py"]
-        + ["--short", "--out", folder, "--work", folder / "work"],
-        check=True,
+    scripts.run_module(
+        "benchmarks.paper.soft_targets_as_regularizers",
+        *("--short", "--out", folder, "--work", folder / "work"),
         # Students of one shape are compiled once, quickly and not well.
-        env={
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        },
+        JAX_COMPILATION_CACHE_DIR=str(folder / "compiled"),
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+        XLA_FLAGS="--xla_backend_optimization_level=0",
     )
     (path,) = folder.glob("*.json")
     return json.loads(path.read_text())

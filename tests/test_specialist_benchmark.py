@@ -1,21 +1,15 @@
 """The benchmark of specialists runs in short mode, and resumes."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parent.parent
-SCRIPT = ROOT / "benchmarks" / "specialists.py"
+import pytest
+import scripts
+
+pytestmark = pytest.mark.benchmark
 
 
 def run(*options):
-    subprocess.run(
-        [sys.executable, SCRIPT, "--short", *options],
-        check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    scripts.run_module("benchmarks.paper.specialists", "--short", *options)
 
 
 def test_the_benchmark_reports_each_arm_and_resumes(tmp_path):

@@ -1,0 +1,47 @@
+"""What the benchmarks share: options, runs that are kept, results, times."""
+
+from benchmarks.harness.data import digits
+from benchmarks.harness.machine import environment, in_a_process
+from benchmarks.harness.models import (
+    CROSSENTROPY,
+    adam,
+    copy_of,
+    mlp,
+    softmax,
+)
+from benchmarks.harness.options import arguments
+from benchmarks.harness.pictures import draw, new_figure, save_picture
+from benchmarks.harness.results import RESULTS, load, percent, save, summary
+from benchmarks.harness.runs import Runs, kept_model
+from benchmarks.harness.timing import (
+    interleaved,
+    ratio,
+    seconds,
+    taking_turns,
+)
+
+__all__ = [
+    "CROSSENTROPY",
+    "RESULTS",
+    "Runs",
+    "adam",
+    "arguments",
+    "copy_of",
+    "digits",
+    "draw",
+    "environment",
+    "in_a_process",
+    "interleaved",
+    "kept_model",
+    "load",
+    "mlp",
+    "new_figure",
+    "percent",
+    "ratio",
+    "save",
+    "save_picture",
+    "seconds",
+    "softmax",
+    "summary",
+    "taking_turns",
+]

@@ -1,11 +1,13 @@
-"""Runs of a benchmark that are kept one by one, so that it can be resumed."""
+"""Runs and models that are kept one by one, so that one can go on later."""
 
 import json
 import pathlib
-import statistics
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+
+import keras
+
+from benchmarks.harness.results import replacing, write
 
 
 class Runs:
@@ -33,18 +35,18 @@ class Runs:
         result = make()
         seconds = round(time.perf_counter() - start, 1)
         kept = {"settings": settings, "seconds": seconds, "result": result}
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(kept, indent=1) + "\n")
-        temporary.replace(path)
+        write(path, kept)
         print(f"{name}: {result} ({seconds:.0f} s)", flush=True)
         return result
 
 
-def summary(values: Iterable[float]) -> dict[str, Any]:
-    """Mean, standard deviation and the values, in the order of the seeds."""
-    values = list(values)
-    return {
-        "mean": statistics.mean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-        "values": values,
-    }
+def kept_model(
+    path: pathlib.Path, make: Callable[[], keras.Model]
+) -> keras.Model:
+    """The model at `path`, or what `make()` gives, which is then there."""
+    if path.exists():
+        return keras.models.load_model(path, compile=False)
+    model = make()
+    with replacing(path) as file:
+        model.save(file)
+    return model

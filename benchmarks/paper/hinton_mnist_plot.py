@@ -1,57 +1,66 @@
-"""Draws hinton_mnist.png from hinton_mnist.json.
+"""The picture of `hinton_mnist.py`, from its JSON."""
 
-Command: python -m benchmarks.paper.hinton_mnist_plot
-"""
+from typing import Any
 
-import json
-import pathlib
-
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")
+from benchmarks.harness import new_figure
 
-from matplotlib import pyplot as plt  # noqa: E402
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+SOFT, LABELS, TEACHER = "#0072B2", "#555555", "#009E73"
 
 
-def draw(path: pathlib.Path) -> None:
+def figure(result: dict) -> Any:
     """Errors over temperature, one panel for each number of units."""
-    result = json.loads(path.read_text())
-    plt.rcParams.update({"font.size": 12})
     sizes = result["temperature"]
-    figure, panels = plt.subplots(
-        1,
-        len(sizes),
-        figsize=(5 * len(sizes), 4.6),
-        layout="constrained",
-        squeeze=False,
-    )
-    for axes, (units, curve) in zip(panels[0], sizes.items(), strict=True):
-        temperatures = [float(t) for t in curve]
-        values = np.array([point["values"] for point in curve.values()])
-        for row, t in zip(values, temperatures, strict=True):
-            axes.plot([t] * len(row), row, "o", color="#0072B2", alpha=0.35)
-        axes.errorbar(
-            temperatures,
-            values.mean(axis=1),
-            values.std(axis=1, ddof=min(1, values.shape[1] - 1)),
-            color="#0072B2",
-            capsize=4,
-        )
-        axes.set_xscale("log")
-        axes.set_xticks(temperatures, [f"{t:g}" for t in temperatures])
-        axes.minorticks_off()
-        axes.tick_params(axis="x", labelrotation=60)
-        axes.set(title=f"{units} units per layer", xlabel="temperature")
+    drawn = new_figure(5.2 * len(sizes), 5)
+    panels = drawn.subplots(1, len(sizes), squeeze=False)[0]
+    for axes, units in zip(panels, sizes, strict=True):
+        curve(axes, sizes[units])
+        line(axes, result["labels"][units], "labels alone", LABELS)
+        line(axes, result["teachers"], "teacher", TEACHER)
+        seeds = len(next(iter(sizes[units].values()))["values"])
+        axes.set_title(f"{units} units per layer, {seeds} seeds")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set_ylabel(f"errors on {result['test_images']:,} test images")
-    figure.suptitle(
-        "Soft targets alone; dots: seeds, bars: mean ± standard deviation. "
-        "The vertical axes differ."
+    panels[0].set_ylabel(f"errors on {result['test_images']:,} test images")
+    drawn.suptitle(
+        "Students of soft targets alone; dots: seeds, bars: mean ± standard "
+        "deviation.\nFewer errors are better. The vertical axes differ, and do "
+        "not begin at 0."
     )
-    figure.savefig(path.with_suffix(".png"), dpi=110)
-    plt.close(figure)
+    return drawn
 
 
-if __name__ == "__main__":
-    draw(pathlib.Path(__file__).parents[1] / "results" / "hinton_mnist.json")
+def curve(axes: Any, points: dict) -> None:
+    temperatures = [float(t) for t in points]
+    values = np.array([point["values"] for point in points.values()])
+    for row, t in zip(values, temperatures, strict=True):
+        axes.plot([t] * len(row), row, "o", color=SOFT, alpha=0.35)
+    axes.errorbar(
+        temperatures,
+        values.mean(axis=1),
+        values.std(axis=1, ddof=min(1, values.shape[1] - 1)),
+        color=SOFT,
+        capsize=4,
+    )
+    axes.set_xscale("log")
+    axes.set_xticks(temperatures, [f"{t:g}" for t in temperatures])
+    axes.minorticks_off()
+    axes.tick_params(axis="x", labelrotation=60)
+    axes.set_xlabel("temperature")
+
+
+def line(axes: Any, found: dict, name: str, colour: str) -> None:
+    """The mean, named at the right end, where there are no dots."""
+    mean, seeds = found["mean"], len(found["values"])
+    axes.axhline(mean, color=colour, linestyle="--")
+    plural = "" if seeds == 1 else "s"
+    axes.text(
+        1.0,
+        mean,
+        f"{name}: {mean:.0f} ({seeds} seed{plural})",
+        color=colour,
+        va="bottom",
+        ha="right",
+        transform=axes.get_yaxis_transform(),
+    )

@@ -5,9 +5,10 @@ import pathlib
 import keras
 import numpy as np
 
+from benchmarks.harness import CROSSENTROPY, adam, kept_model, mlp
+
 TRAINING, HELD_OUT = 60_000, 10_000
 BATCH, TEACHER_BATCH = 500, 250
-CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 # As in the recipe that the paper cites, arXiv 1207.0580, but for its dropout of
 # 20 % of the pixels: held-out images were no better for it in as many epochs.
 MAX_NORM, DROPOUT = 15**0.5, 0.5
@@ -33,10 +34,7 @@ def hold_out(x: np.ndarray, y: np.ndarray, held_out: int = HELD_OUT) -> tuple:
 
 def student_network(units: int) -> keras.Model:
     """Two layers of ReLU units, no regularisation."""
-    hidden = [keras.layers.Dense(units, "relu") for _ in range(2)]
-    return keras.Sequential(
-        [keras.Input((784,)), *hidden, keras.layers.Dense(10)]
-    )
+    return mlp(784, units, units)
 
 
 def teacher_network(units: int) -> keras.Model:
@@ -50,39 +48,27 @@ def teacher_network(units: int) -> keras.Model:
     return keras.Sequential([*layers, keras.layers.Dense(10)])
 
 
-def adam(
-    examples: int, epochs: int, batch: int = BATCH, rate: float = 1e-3
-) -> keras.Optimizer:
-    """Adam whose learning rate falls to 0 along a cosine."""
-    steps = epochs * -(-examples // batch)
-    return keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(rate, steps)
-    )
+def kept_teacher(
+    path: pathlib.Path, train: tuple, units: int, epochs: int, seed: int
+) -> keras.Model:
+    """The teacher at `path`, trained now or before."""
+    return kept_model(path, lambda: train_teacher(train, units, epochs, seed))
 
 
 def train_teacher(
-    train: tuple,
-    epochs: int,
-    seed: int,
-    path: pathlib.Path,
-    units: int = 1200,
+    train: tuple, units: int, epochs: int, seed: int
 ) -> keras.Model:
-    """The teacher, trained on shifted images, or read from `path`."""
-    if path.exists():
-        return keras.models.load_model(path)
+    """Trains on shifted images; every epoch has its own shifts."""
     keras.utils.set_random_seed(seed)
     teacher = teacher_network(units)
     x, y = train
-    teacher.compile(adam(len(x), epochs, TEACHER_BATCH), CROSSENTROPY)
+    steps = epochs * -(-len(x) // TEACHER_BATCH)
+    teacher.compile(adam(1e-3, steps), CROSSENTROPY)
     generator = np.random.default_rng(seed)
     for _ in range(epochs):
-        # Every epoch has its own shifts.
         teacher.fit(
             jitter(x, generator), y, batch_size=TEACHER_BATCH, verbose=0
         )
-    temporary = path.with_name(f"new-{path.name}")
-    teacher.save(temporary)
-    temporary.replace(path)
     return teacher
 
 

@@ -9,9 +9,8 @@ import keras
 import numpy as np
 
 import keras_distill as kd
-from benchmarks.harness.runs import Runs, summary
+from benchmarks.harness import CROSSENTROPY, Runs, adam, summary
 
-CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 ROUNDS = 10  # Looks at the held-out examples in a run, for early stopping.
 MIN_EPOCHS = 3
 
@@ -127,11 +126,9 @@ def train(
     x, y = data
     per_epoch = -(-len(y) // batch)
     epochs = max(MIN_EPOCHS, round(steps / per_epoch))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        how["learning_rate"], epochs * per_epoch
-    )
     model = model_to_fit(student, how)
-    model.compile(keras.optimizers.Adam(schedule), CROSSENTROPY)
+    optimizer = adam(how["learning_rate"], epochs * per_epoch)
+    model.compile(optimizer, CROSSENTROPY)
     x = x.inputs if model is student else x
     curve: list[float] = []
     best = student.get_weights()

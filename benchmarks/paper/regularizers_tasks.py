@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.paper import example, mnist
-from benchmarks.paper.regularizers import CROSSENTROPY, Task, with_logits
+from benchmarks.harness import CROSSENTROPY, adam, digits, kept_model
+from benchmarks.paper import mnist, speech
+from benchmarks.paper.regularizers import Task, with_logits
 
 SPEECH_BATCH, SPEECH_DROPOUT = 250, 0.2  # Of the teacher.
 
@@ -64,20 +65,17 @@ SHORT = Plan(
 )
 
 
-def digits() -> tuple:
+def enlarged_digits() -> tuple:
     """Scikit-learn's digits in the shape of MNIST."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    images = np.kron(x.reshape(-1, 8, 8) / 16, np.ones((3, 3)))
-    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    x, y = images.reshape(len(x), -1).astype("float32"), y.astype("int32")
+    x, y = digits()
+    images = np.kron(x.reshape(-1, 8, 8), np.ones((3, 3), "float32"))
+    x = np.pad(images, ((0, 0), (2, 2), (2, 2))).reshape(len(x), -1)
     return (x[:1400], y[:1400]), (x[1400:], y[1400:])
 
 
 def image_task(options: Any, plan: Plan) -> Task:
     if options.short:
-        training, test = digits()
+        training, test = enlarged_digits()
         train, held_out = mnist.hold_out(*training, held_out=400)
     else:
         training = mnist.load("train", options.data_dir)
@@ -99,17 +97,17 @@ def image_teacher(
 ) -> tuple[keras.Model, tuple]:
     """A teacher, and its training data with its logits."""
     name = f"{of}-{plan.teacher_units}-{plan.teacher_epochs}-{seed}"
-    teacher = mnist.train_teacher(
+    teacher = mnist.kept_teacher(
+        work / f"{name}.keras",
         train,
+        plan.teacher_units,
         plan.teacher_epochs,
         seed,
-        work / f"{name}.keras",
-        plan.teacher_units,
     )
     return teacher, with_logits(teacher, train, work / f"{name}-logits")
 
 
-def synthetic(speech: Any) -> Any:
+def synthetic() -> speech.Recordings:
     """Recordings in which each digit has a pattern, and much noise."""
     generator = np.random.default_rng(0)
     patterns = generator.normal(size=(10, 8, speech.BANDS))
@@ -126,9 +124,8 @@ def synthetic(speech: Any) -> Any:
 
 
 def speech_task(options: Any, plan: Plan) -> Task:
-    speech = example.load("spoken_digits")
     if options.short:
-        recordings = synthetic(speech)
+        recordings = synthetic()
     else:
         recordings = speech.load(options.data_dir)
     chosen, held_out = speech.split_by_take(recordings, held_out=True)
@@ -155,24 +152,17 @@ def speech_teacher(
 ) -> tuple[keras.Model, tuple]:
     """The student's network with dropout, trained on all training frames."""
     name = f"spoken-digits-{plan.teacher_units}-{plan.teacher_epochs}"
-    path = work / f"{name}.keras"
-    if path.exists():
-        teacher = keras.models.load_model(path)
-    else:
-        teacher = train_speech_teacher(train, plan)
-        temporary = path.with_name(f"new-{path.name}")
-        teacher.save(temporary)
-        temporary.replace(path)
+    teacher = kept_model(
+        work / f"{name}.keras", lambda: train_speech_teacher(train, plan)
+    )
     return teacher, with_logits(teacher, train, work / f"{name}-logits")
 
 
 def train_speech_teacher(train: tuple, plan: Plan) -> keras.Model:
     keras.utils.set_random_seed(0)
-    network = example.load("spoken_digits").network
-    teacher = network(plan.teacher_units, dropout=SPEECH_DROPOUT)
+    teacher = speech.network(plan.teacher_units, dropout=SPEECH_DROPOUT)
     steps = plan.teacher_epochs * -(-len(train[1]) // SPEECH_BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-    teacher.compile(keras.optimizers.Adam(rate), CROSSENTROPY)
+    teacher.compile(adam(1e-3, steps), CROSSENTROPY)
     teacher.fit(
         *train,
         batch_size=SPEECH_BATCH,

@@ -40,7 +40,6 @@ Expect:  With 3 % of the data, test accuracy of labels with early stopping, of
 Writes:  benchmarks/results/soft_targets_as_regularizers.json and .png
 """
 
-import argparse
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
@@ -49,8 +48,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.harness.environment import environment, save_results
-from benchmarks.harness.runs import Runs
+from benchmarks.harness import Runs, arguments, draw, environment, save
 from benchmarks.paper.mnist import student_network
 from benchmarks.paper.regularizers import (
     Students,
@@ -62,7 +60,7 @@ from benchmarks.paper.regularizers import (
     summarised,
     take,
 )
-from benchmarks.paper.regularizers_plot import plot
+from benchmarks.paper.regularizers_plot import figure
 from benchmarks.paper.regularizers_tasks import (
     MNIST,
     NOISE,
@@ -335,18 +333,12 @@ def experiments(options: Any, runs: Runs) -> Iterator[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", default=None, help="folder of TFDS data")
-    parser.add_argument("--out", default=None, help="folder for the results")
-    parser.add_argument("--work", default=None, help="where finished runs are")
-    parser.add_argument("--short", action="store_true", help="a quick check")
-    options = parser.parse_args()
-    default = f".work/{NAME}" + ("-short" if options.short else "")
-    runs = Runs(options.work or default)
-    for results in experiments(options, runs):
-        results = {"environment": environment(), **results}
-        path = save_results(NAME, results, options.out)
-    plot(path)
+    options = arguments(__doc__, NAME, "data_dir", "work", "plot")
+    if not options.plot:
+        for results in experiments(options, Runs(options.work)):
+            results = {"environment": environment(), **results}
+            save(NAME, results, options.out)
+    draw(NAME, figure, options.out)
 
 
 if __name__ == "__main__":

@@ -34,16 +34,16 @@ import argparse
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from keras_distill.specialists.confusable import confusable_classes
 
-from benchmarks.harness.environment import environment, save_results
+import keras_distill as kd
+from benchmarks.harness import arguments, environment, in_a_process, save
+
+NAME = "confusable_classes"
 
 # A multiple of the 512 rows that one update takes, so that the work on the
 # covariance is over when the last batch has been read.
@@ -135,7 +135,7 @@ def shares(sets: list[list[int]], data: Predictions, least: int) -> dict:
 def measure(arm: Arm) -> dict:
     before = peak_mb()
     data = Predictions(arm)
-    found = confusable_classes(data, arm.groups, arm.size)
+    found = kd.specialists.confusable_classes(data, arm.groups, arm.size)
     clustering = time.perf_counter() - data.exhausted
     return {
         **arm._asdict(),
@@ -153,33 +153,20 @@ def measure(arm: Arm) -> dict:
     }
 
 
-def in_a_process(name: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, __file__, "--arm", name],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a quick check")
-    parser.add_argument("--out", default=None, help="folder for the results")
-    parser.add_argument("--arm", default=None, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = arguments(__doc__, NAME, arm={"help": argparse.SUPPRESS})
     if options.arm:
         print(json.dumps(measure((ARMS | SHORT)[options.arm])))
         return
     results = {}
     for name in SHORT if options.short else ARMS:
-        results[name] = in_a_process(name)
+        done = in_a_process(f"benchmarks.speed.{NAME}", "--arm", name)
+        results[name] = json.loads(done)
         print(f"{name}: {results[name]}", flush=True)
     used = len(os.sched_getaffinity(0))
     where = environment("scikit-learn", "scipy") | {"cores used": used}
     output = {"environment": where, "arms": results}
-    print(save_results("confusable_classes", output, options.out))
+    print(save(NAME, output, options.out))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ Aims:    image / ours at least 1000, batch / ours at least 20.
 Writes:  benchmarks/results/specialist_inference.json. Only JAX is measured.
 """
 
-import argparse
 import statistics
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,8 +46,16 @@ import keras
 import numpy as np
 
 import keras_distill as kd
-from benchmarks.harness.environment import environment, save_results
-from benchmarks.harness.timing import interleaved
+from benchmarks.harness import (
+    arguments,
+    environment,
+    interleaved,
+    mlp,
+    save,
+    softmax,
+)
+
+NAME = "specialist_inference"
 
 ERRORS = (1e-3, 1e-4, 1e-6)
 STEP_SIZES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -114,11 +122,6 @@ def rows(data: Data, chosen: Any) -> tuple:
         data.generalist[chosen],
         *(part[chosen] for part in data.specialists),
     )
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 class Equation(NamedTuple):
@@ -272,7 +275,7 @@ def distribution(values: Any) -> dict:
     return {str(k): int(v) for k, v in zip(numbers, counts, strict=True)}
 
 
-def summary(steps: Any, most: int) -> dict:
+def in_short(steps: Any, most: int) -> dict:
     steps = np.asarray(steps)
     return {
         "mean": float(steps.mean()),
@@ -293,8 +296,8 @@ def to_an_error(
     image = times["image"] * float(np.mean(alone)) * sizes.images
     batch = times["batch"] * int(np.max(together)) * batches
     return {
-        "steps, image": summary(alone, sizes.steps),
-        "steps, batch": summary(together, sizes.steps),
+        "steps, image": in_short(alone, sizes.steps),
+        "steps, batch": in_short(together, sizes.steps),
         "seconds, image": round(image, 2),
         "seconds, batch": round(batch, 2),
         "image / ours": round(image / times["ours"], 1),
@@ -354,13 +357,6 @@ def measure_combination(sizes: Sizes) -> dict:
     }
 
 
-def network(features: int, hidden: int, classes: int) -> keras.Model:
-    dense = keras.layers.Dense
-    return keras.Sequential(
-        [keras.Input((features,)), dense(hidden, "relu"), dense(classes)]
-    )
-
-
 class RunsAll(kd.specialists.SpecialistEnsemble):
     """Runs every specialist on every batch."""
 
@@ -371,9 +367,9 @@ class RunsAll(kd.specialists.SpecialistEnsemble):
 def measure_model(sizes: Sizes) -> dict:
     rng = np.random.default_rng(2)
     features = 64
-    generalist = network(features, sizes.hidden, sizes.classes)
+    generalist = mlp(features, sizes.hidden, classes=sizes.classes)
     specialists = [
-        (network(features, sizes.hidden, sizes.special + 1), classes)
+        (mlp(features, sizes.hidden, classes=sizes.special + 1), classes)
         for classes in windows(sizes, rng)
     ]
     x = rng.normal(size=(sizes.images, features)).astype("float32")
@@ -406,12 +402,9 @@ def measure_model(sizes: Sizes) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a quick check")
-    parser.add_argument("--out", default=None, help="folder for the results")
-    options = parser.parse_args()
+    options = arguments(__doc__, NAME)
     if keras.backend.backend() != "jax":
-        parser.error("gradient descent is compiled by JAX: KERAS_BACKEND=jax")
+        sys.exit("gradient descent is compiled by JAX: KERAS_BACKEND=jax")
     keras.utils.set_random_seed(0)
     sizes = SHORT if options.short else Sizes()
     result = {
@@ -422,7 +415,7 @@ def main() -> None:
     }
     for part in ("combination", "model"):
         print({k: v for k, v in result[part].items()})
-    print(save_results("specialist_inference", result, options.out))
+    print(save(NAME, result, options.out))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,6 @@ Minutes: about 5 each on 2 cores. `--short` takes seconds and proves nothing.
 Writes:  benchmarks/results/step_time.json, one entry per backend.
 """
 
-import argparse
-import json
-import pathlib
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -32,18 +29,20 @@ import keras
 import numpy as np
 
 import keras_distill as kd
-from benchmarks.harness.environment import RESULTS, environment, save_results
-from benchmarks.harness.timing import seconds
+from benchmarks.harness import (
+    CROSSENTROPY,
+    arguments,
+    environment,
+    interleaved,
+    mlp,
+    ratio,
+    save,
+    seconds,
+    taking_turns,
+)
 
-CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+NAME = "step_time"
 TEMPERATURE = 4.0
-
-
-def mlp(units: int) -> keras.Model:
-    layers = [keras.layers.Dense(units, "relu") for _ in range(2)]
-    return keras.Sequential(
-        [keras.Input((784,)), *layers, keras.layers.Dense(10)]
-    )
 
 
 def cnn(filters: int) -> keras.Model:
@@ -70,8 +69,8 @@ def cnn(filters: int) -> keras.Model:
 # name: (teacher, student, input shape, batch size)
 PAIRS: dict[str, tuple] = {
     "mlp 1200-1200 to 800-800": (
-        lambda: mlp(1200),
-        lambda: mlp(800),
+        lambda: mlp(784, 1200, 1200),
+        lambda: mlp(784, 800, 800),
         (784,),
         128,
     ),
@@ -238,40 +237,20 @@ def hand_written_step(teacher: keras.Model, student: keras.Model) -> tuple:
     return lambda state, x, y: compute(state, frozen, x, y), state
 
 
-def steady(pair: Pair, repeats: int) -> dict[str, list[float]]:
-    arms = pair.arms()
-    for run in arms.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    for repeat in range(repeats):
-        # Every other repeat runs backwards, so that no arm is always last.
-        names = list(arms)[:: 1 if repeat % 2 == 0 else -1]
-        for name in names:
-            times[name].append(seconds(arms[name]))
-    return times
-
-
 def first_steps(pair: Pair, repeats: int) -> dict[str, list[float]]:
     makers = pair.models()
     times: dict[str, list[float]] = {name: [] for name in makers}
     for repeat in range(repeats):
-        names = list(makers)[:: 1 if repeat % 2 == 0 else -1]
-        for name in names:
+        for name in taking_turns(makers, repeat):
             times[name].append(pair.first_step(makers[name]))
             keras.utils.clear_session()
     return times
 
 
-def ratio(numerator: list[float], *denominators: list[float]) -> float:
-    """Median over repeats of a ratio of times taken side by side."""
-    rows = zip(numerator, *denominators, strict=True)
-    return round(statistics.median(n / sum(ds) for n, *ds in rows), 3)
-
-
 def measure(name: str, steps: int, repeats: int) -> dict:
     pair = Pair(name, steps)
     first = first_steps(pair, repeats)
-    times = steady(pair, repeats)
+    times = interleaved(pair.arms(), repeats)
 
     def milliseconds(values: list[float], per: int) -> float:
         return round(1000 * statistics.median(values) / per, 3)
@@ -299,12 +278,9 @@ def measure(name: str, steps: int, repeats: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a quick check")
-    parser.add_argument("--out", default=None, help="folder for the results")
-    arguments = parser.parse_args()
-    steps, repeats = (2, 2) if arguments.short else (20, 11)
-    names = list(PAIRS)[:1] if arguments.short else list(PAIRS)
+    options = arguments(__doc__, NAME)
+    steps, repeats = (2, 2) if options.short else (20, 11)
+    names = list(PAIRS)[:1] if options.short else list(PAIRS)
     results = {"environment": environment(), "pairs": {}}
     for name in names:
         keras.utils.set_random_seed(0)
@@ -312,10 +288,7 @@ def main() -> None:
         for key, value in pair.items():
             if not key.endswith("seconds"):
                 print(f"{name}: {key}: {value}", flush=True)
-    path = pathlib.Path(arguments.out or RESULTS) / "step_time.json"
-    merged = json.loads(path.read_text()) if path.exists() else {}
-    merged[keras.backend.backend()] = results
-    print(save_results("step_time", merged, arguments.out))
+    print(save(NAME, results, options.out, by_backend=True))
 
 
 if __name__ == "__main__":

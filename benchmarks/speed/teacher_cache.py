@@ -24,12 +24,8 @@ Writes:  benchmarks/results/teacher_cache.json, one entry per backend.
 
 import argparse
 import importlib.util
-import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -38,18 +34,24 @@ import keras
 import numpy as np
 
 import keras_distill as kd
-from benchmarks.harness.environment import RESULTS, environment, save_results
-from benchmarks.harness.timing import interleaved
+from benchmarks.harness import (
+    CROSSENTROPY,
+    arguments,
+    digits,
+    environment,
+    in_a_process,
+    interleaved,
+    mlp,
+    ratio,
+    save,
+)
 
+NAME = "teacher_cache"
 CLASSES, FEATURES, BATCH, TEMPERATURE = 1000, 784, 128, 4.0
-CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def network(*units: int, features: int, classes: int) -> keras.Model:
-    hidden = [keras.layers.Dense(width, "relu") for width in units]
-    return keras.Sequential(
-        [keras.Input((features,)), *hidden, keras.layers.Dense(classes)]
-    )
+def network(*units: int) -> keras.Model:
+    return mlp(FEATURES, *units, classes=CLASSES)
 
 
 def convolutional(filters: int) -> keras.Model:
@@ -64,9 +66,7 @@ def convolutional(filters: int) -> keras.Model:
 
 
 STUDENTS = {
-    "mlp 800-800": lambda: network(
-        800, 800, features=FEATURES, classes=CLASSES
-    ),
+    "mlp 800-800": lambda: network(800, 800),
     "cnn 8-16": lambda: convolutional(8),
 }
 
@@ -105,13 +105,8 @@ def pipelines(examples: int, short: bool) -> dict[str, Any]:
     return found
 
 
-def ratio(numerator: list[float], denominator: list[float]) -> float:
-    pairs = zip(numerator, denominator, strict=True)
-    return round(statistics.median(n / d for n, d in pairs), 3)
-
-
 def measure_build(steps: int, repeats: int, short: bool) -> dict:
-    teacher = network(1200, 1200, features=FEATURES, classes=CLASSES)
+    teacher = network(1200, 1200)
     result = {}
     for kind, data in pipelines(steps * BATCH, short).items():
 
@@ -154,7 +149,7 @@ def fit(model: keras.Model, data: Any) -> Callable[[], Any]:
 
 
 def measure_read(steps: int, repeats: int, short: bool) -> dict:
-    teacher = network(64, features=FEATURES, classes=CLASSES)
+    teacher = network(64)
     result: dict = {}
     for kind, data in pipelines(steps * BATCH, short).items():
         for name, make in list(STUDENTS.items())[: 1 if short else None]:
@@ -200,7 +195,7 @@ def train_once(folder: str, examples: int) -> None:
     import resource
 
     cache = kd.TeacherCache(folder)
-    student = network(64, features=FEATURES, classes=CLASSES)
+    student = network(64)
     loss = kd.losses.SoftTargets(TEMPERATURE)
     distiller = compiled(kd.Distiller(None, student, loss))
     distiller.fit(cache.attach(Rows(examples)), verbose=0)
@@ -209,21 +204,19 @@ def train_once(folder: str, examples: int) -> None:
 
 
 def measure_memory(examples: int, short: bool) -> dict:
-    teacher = network(64, features=FEATURES, classes=CLASSES)
+    teacher = network(64)
     result: dict = {}
     for times in (1,) if short else (1, 8):
         count = times * examples // BATCH * BATCH
         with tempfile.TemporaryDirectory() as folder:
             kd.TeacherCache.build(teacher, Rows(count), folder, verbose=0)
             size = sum(f.stat().st_size for f in pathlib.Path(folder).iterdir())
-            done = subprocess.run(
-                [sys.executable, __file__, "--train", folder, str(count)],
-                env={**os.environ, "MALLOC_ARENA_MAX": "2"},
-                check=True,
-                capture_output=True,
-                text=True,
+            done = in_a_process(
+                f"benchmarks.speed.{NAME}",
+                *("--train", folder, str(count)),
+                MALLOC_ARENA_MAX="2",
             )
-        peak = float(done.stdout.split("peak ")[1])
+        peak = float(done.removeprefix("peak "))
         result[f"{times} x"] = {
             "cache_mb": round(size / 2**20, 1),
             "peak_resident_mb": peak,
@@ -234,13 +227,10 @@ def measure_memory(examples: int, short: bool) -> dict:
 
 def digit_logits(epochs: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits of a trained teacher and of a small student on digits."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    x = x.astype("float32") / 16
+    x, y = digits()
     found = []
     for units in (400, 16):
-        model = compiled(network(units, features=64, classes=10))
+        model = compiled(mlp(64, units))
         model.fit(x[:1200], y[:1200], epochs=epochs, verbose=0)
         found.append(model.predict(x[1200:], verbose=0))
     return found[0], found[1]
@@ -258,11 +248,9 @@ def measure_losses(epochs: int) -> dict:
     for k in (1, 2, 5):
         settings[f"float32, top {k}"] = {"dtype": "float32", "top_k": k}
     result: dict = {}
-    for key, arguments in settings.items():
+    for key, how in settings.items():
         with tempfile.TemporaryDirectory() as folder:
-            cache = kd.TeacherCache.build(
-                table, data, folder, verbose=0, **arguments
-            )
+            cache = kd.TeacherCache.build(table, data, folder, verbose=0, **how)
             stored = cache.logits()
         result[key] = {
             name: errors(name, teacher, stored, student)
@@ -314,11 +302,8 @@ def gradient(loss: Any, teacher: np.ndarray, student: np.ndarray) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a quick check")
-    parser.add_argument("--out", default=None, help="folder for the results")
-    parser.add_argument("--train", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    train = {"nargs": 2, "help": argparse.SUPPRESS}
+    options = arguments(__doc__, NAME, train=train)
     keras.utils.set_random_seed(0)
     if options.train:
         train_once(options.train[0], int(options.train[1]))
@@ -341,10 +326,7 @@ def main() -> None:
         "build": measure_build(steps, repeats, short),
         "read": measure_read(min(steps, 50), repeats, short),
     }
-    path = pathlib.Path(options.out or RESULTS) / "teacher_cache.json"
-    merged = json.loads(path.read_text()) if path.exists() else {}
-    merged[keras.backend.backend()] = results
-    print(save_results("teacher_cache", merged, options.out))
+    print(save(NAME, results, options.out, by_backend=True))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,6 @@ Writes:  benchmarks/results/temperature_search.json, one entry per backend,
          after each block.
 """
 
-import argparse
-import json
-import pathlib
 import statistics
 import tempfile
 import time
@@ -43,20 +40,21 @@ import keras_tuner
 import numpy as np
 
 import keras_distill as kd
-from benchmarks.harness.environment import RESULTS, environment, save_results
+from benchmarks.harness import (
+    CROSSENTROPY,
+    arguments,
+    digits,
+    environment,
+    mlp,
+    save,
+    taking_turns,
+)
 from benchmarks.paper import mnist
 
+NAME = "temperature_search"
 TEMPERATURE, WEIGHT = (1.0, 20.0), (0.1, 1.0)
 TEACHER, STUDENT = (2000, 2000), (450, 450)
 BATCH = 256
-CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def network(*units: int, features: int) -> keras.Model:
-    hidden = [keras.layers.Dense(width, "relu") for width in units]
-    return keras.Sequential(
-        [keras.Input((features,)), *hidden, keras.layers.Dense(10)]
-    )
 
 
 def images(data_dir: str | None) -> tuple:
@@ -65,11 +63,8 @@ def images(data_dir: str | None) -> tuple:
     return (x[:-10_000], y[:-10_000]), (x[-10_000:], y[-10_000:])
 
 
-def digits() -> tuple:
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    x, y = x.astype("float32") / 16, y.astype("int32")
+def small_images() -> tuple:
+    x, y = digits()
     return (x[:1200], y[:1200]), (x[1200:], y[1200:])
 
 
@@ -142,7 +137,7 @@ class Arm:
 def seeded_student(features: int) -> Callable[[Any], keras.Model]:
     def build(hp: Any) -> keras.Model:
         keras.utils.set_random_seed(1)
-        return network(*STUDENT, features=features)
+        return mlp(features, *STUDENT)
 
     return build
 
@@ -182,9 +177,7 @@ def run_blocks(
 ) -> Any:
     """Yields after each block of trials of every arm."""
     for block in range(1, blocks + 1):
-        # Every other block runs backwards, so that no arm is always last.
-        names = list(arms)[:: 1 if block % 2 else -1]
-        for name in names:
+        for name in taking_turns(arms, block - 1):
             if name == "live" and block > 1:
                 continue
             arms[name].search(trials * block // blocks, held_out, epochs)
@@ -240,20 +233,15 @@ def cost_ratio(teacher: keras.Model, student: keras.Model) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", default=None, help="folder of TFDS data")
-    parser.add_argument("--digits", action="store_true", help="small data")
-    parser.add_argument("--short", action="store_true", help="a quick check")
-    parser.add_argument("--out", default=None, help="folder for the results")
-    options = parser.parse_args()
+    flag = {"action": "store_true", "help": "small data"}
+    options = arguments(__doc__, NAME, "data_dir", digits=flag)
     small = options.digits or options.short
     trials, blocks, epochs = (2, 1, 1) if options.short else (20, 10, 5)
-    train, held_out = digits() if small else images(options.data_dir)
+    train, held_out = small_images() if small else images(options.data_dir)
     keras.utils.set_random_seed(0)
-    teacher = network(*TEACHER, features=train[0].shape[1])
+    teacher = mlp(train[0].shape[1], *TEACHER)
     teacher.compile("adam", CROSSENTROPY, metrics=["accuracy"])
     teacher.fit(*train, batch_size=BATCH, epochs=1, verbose=0)
-    path = pathlib.Path(options.out or RESULTS) / "temperature_search.json"
     student = seeded_student(train[0].shape[1])(None)
     with tempfile.TemporaryDirectory() as folder:
         arms = make_arms(teacher, train, folder)
@@ -271,9 +259,7 @@ def main() -> None:
                 "parameters, teacher / student": cost_ratio(teacher, student),
                 **summary(arms),
             }
-            merged = json.loads(path.read_text()) if path.exists() else {}
-            merged[keras.backend.backend()] = results
-            save_results("temperature_search", merged, options.out)
+            save(NAME, results, options.out, by_backend=True)
     for key, value in results.items():
         if " / " in key or " - " in key:
             print(f"{key}: {value}")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from benchmarks.harness.environment import RESULTS
+from benchmarks.harness import RESULTS
 
 Row = list[str]
 

@@ -1,16 +1,17 @@
-"""Where a result was measured, and where it is kept."""
+"""Where a result was measured, and processes of their own on it."""
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
+import subprocess
+import sys
 from typing import Any
 
 import keras
 
-RESULTS = pathlib.Path(__file__).parent.parent / "results"
 _PACKAGES = ("keras", "jax", "tensorflow", "tensorflow-cpu", "torch", "numpy")
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 def environment(*packages: str) -> dict[str, Any]:
@@ -41,11 +42,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def save_results(name: str, result: Any, folder: str | None = None) -> Any:
-    """Writes a result as JSON, whole or not at all."""
-    path = pathlib.Path(folder or RESULTS) / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(path)
-    return path
+def in_a_process(module: str, *arguments: str, **variables: str) -> str:
+    """The last line that `python -m module` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=_ROOT,
+        env={**os.environ, **variables},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout.splitlines()[-1]

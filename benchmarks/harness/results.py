@@ -1,0 +1,65 @@
+"""Results, which are JSON files, and the numbers in them."""
+
+import contextlib
+import json
+import pathlib
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to write, which then becomes `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"new-{path.name}")
+    yield temporary
+    temporary.replace(path)
+
+
+def write(path: pathlib.Path, content: Any) -> None:
+    with replacing(path) as file:
+        file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def save(
+    name: str,
+    result: Any,
+    folder: str | pathlib.Path | None = None,
+    by_backend: bool = False,
+) -> pathlib.Path:
+    """Writes a result; `by_backend`, beside those of other backends."""
+    path = pathlib.Path(folder or RESULTS) / f"{name}.json"
+    if by_backend:
+        others = load(name, folder) if path.exists() else {}
+        result = {**others, keras.backend.backend(): result}
+    write(path, result)
+    return path
+
+
+def load(name: str, folder: str | pathlib.Path | None = None) -> Any:
+    """The result of that name, the committed one unless there is a folder."""
+    return json.loads(
+        (pathlib.Path(folder or RESULTS, name + ".json")).read_text()
+    )
+
+
+def summary(values: Iterable[float]) -> dict[str, Any]:
+    """Mean, standard deviation and the values, in the order of the seeds."""
+    values = list(values)
+    return {
+        "mean": statistics.mean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "values": values,
+    }
+
+
+def percent(found: dict[str, Any], places: int = 1) -> str:
+    """Mean and standard deviation, if there is one, of shares."""
+    sd = found["sd"]
+    spread = "" if sd is None else f" (sd {100 * sd:.{places}f})"
+    return f"{found['mean']:.{places}%}{spread}"
