@@ -11,7 +11,14 @@ from benchmarks.harness.models import (
 )
 from benchmarks.harness.options import arguments
 from benchmarks.harness.pictures import draw, new_figure, save_picture
-from benchmarks.harness.results import RESULTS, load, percent, save, summary
+from benchmarks.harness.results import (
+    RESULTS,
+    load,
+    mean_sd,
+    percent,
+    save,
+    summary,
+)
 from benchmarks.harness.runs import Runs, kept_model
 from benchmarks.harness.timing import (
     interleaved,
@@ -34,6 +41,7 @@ __all__ = [
     "interleaved",
     "kept_model",
     "load",
+    "mean_sd",
     "mlp",
     "new_figure",
     "percent",

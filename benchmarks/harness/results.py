@@ -58,8 +58,20 @@ def summary(values: Iterable[float]) -> dict[str, Any]:
     }
 
 
-def percent(found: dict[str, Any], places: int = 1) -> str:
-    """Mean and standard deviation, if there is one, of shares."""
-    sd = found["sd"]
-    spread = "" if sd is None else f" (sd {100 * sd:.{places}f})"
-    return f"{found['mean']:.{places}%}{spread}"
+def mean_sd(
+    found: dict,
+    digits: int = 1,
+    scale: float = 1.0,
+    unit: str = "",
+    sign: str = "",
+) -> str:
+    """Mean and, where there is one, standard deviation, times `scale`."""
+    mean = f"{scale * found['mean']:{sign}.{digits}f}{unit}"
+    if found["sd"] is None:
+        return mean
+    return f"{mean} (sd {scale * found['sd']:.{digits}f})"
+
+
+def percent(found: dict, digits: int = 1) -> str:
+    """Shares of 1."""
+    return mean_sd(found, digits, 100, "%")

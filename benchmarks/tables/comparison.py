@@ -1,6 +1,7 @@
 """What `keras.distillation` does otherwise."""
 
-from benchmarks.tables.formatting import load, markdown, noted, span
+from benchmarks.harness import load
+from benchmarks.tables.formatting import markdown, noted, span
 
 
 def defects() -> str:

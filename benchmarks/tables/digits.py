@@ -1,6 +1,7 @@
 """A small student of 100 digits."""
 
-from benchmarks.tables.formatting import Row, load, markdown, noted, percent
+from benchmarks.harness import load, percent
+from benchmarks.tables.formatting import Row, markdown, noted
 
 
 def table() -> str:

@@ -1,16 +1,10 @@
 """Markdown from result files."""
 
-import json
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from benchmarks.harness import RESULTS
+from benchmarks.harness import load, mean_sd
 
 Row = list[str]
-
-
-def load(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def markdown(header: Row, rows: Iterable[Row]) -> str:
@@ -46,25 +40,6 @@ def by_backend(
     ]
     table = markdown(["backend", *header], rows)
     return noted(table, *(one["environment"] for one in results.values()))
-
-
-def mean_sd(
-    found: dict,
-    digits: int = 1,
-    scale: float = 1.0,
-    unit: str = "",
-    sign: str = "",
-) -> str:
-    """Mean and, where there is one, standard deviation, times `scale`."""
-    mean = f"{scale * found['mean']:{sign}.{digits}f}{unit}"
-    if found["sd"] is None:
-        return mean
-    return f"{mean} (sd {scale * found['sd']:.{digits}f})"
-
-
-def percent(found: dict, digits: int = 1) -> str:
-    """Shares of 1."""
-    return mean_sd(found, digits, 100, "%")
 
 
 def gain(found: dict) -> str:

@@ -1,6 +1,7 @@
 """Section 3 of Hinton et al. 2015: MNIST, and transfer sets without classes."""
 
-from benchmarks.tables.formatting import Row, count, load, markdown, mean_sd
+from benchmarks.harness import load, mean_sd
+from benchmarks.tables.formatting import Row, count, markdown
 
 
 def claims() -> list[Row]:

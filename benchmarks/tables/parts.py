@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+from benchmarks.harness import load
 from benchmarks.tables import (
     comparison,
     digits,
@@ -12,7 +13,7 @@ from benchmarks.tables import (
     speech,
     speed,
 )
-from benchmarks.tables.formatting import load, markdown, noted
+from benchmarks.tables.formatting import markdown, noted
 
 
 def claims() -> str:

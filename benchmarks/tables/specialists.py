@@ -1,13 +1,7 @@
 """Specialists: what they gain, and what finding and combining them costs."""
 
-from benchmarks.tables.formatting import (
-    Row,
-    gain,
-    load,
-    markdown,
-    noted,
-    percent,
-)
+from benchmarks.harness import load, percent
+from benchmarks.tables.formatting import Row, gain, markdown, noted
 
 _NOT_THERE = "images not there after the most steps tried"
 

@@ -1,6 +1,7 @@
 """Section 4 of Hinton et al. 2015: speech."""
 
-from benchmarks.tables.formatting import Row, load, markdown, noted, percent
+from benchmarks.harness import load, percent
+from benchmarks.tables.formatting import Row, markdown, noted
 
 
 def claims() -> list[Row]:

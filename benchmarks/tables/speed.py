@@ -1,6 +1,7 @@
 """Times and memory."""
 
-from benchmarks.tables.formatting import Row, by_backend, load, markdown, span
+from benchmarks.harness import load
+from benchmarks.tables.formatting import Row, by_backend, markdown, span
 
 
 def step_time() -> str:
