@@ -25,8 +25,6 @@ def predictions(
     forward = FrozenModel(model).compiled()
     parts = []
     for x, y, weight in batches(dataset, batch_size):
-        if not model.built:
-            model(x)  # Variables must not be made in a compiled step.
         (logits,) = keras.tree.flatten(_checksums.arrays(forward(x)))
         parts.append(as_rows(logits, y, weight))
     if not parts:

@@ -46,8 +46,6 @@ def _read(predictions: Any, batch_size: int) -> Iterator[Rows]:
         if forward is None:
             rows, _, weight = as_rows(_array(x), None, weight)
         else:
-            if not model.built:
-                model(x)  # Variables must not be made in a compiled step.
             (logits,) = keras.tree.flatten(_checksums.arrays(forward(x)))
             rows, _, weight = as_rows(logits, None, weight)
             check(Predictions(rows, None, np.ones(len(rows))))
