@@ -8,7 +8,9 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
   yet, or if forced to;
 - on JAX what they put there is called as in `jax.guarded`;
 - what `compile` made lies in `_compile_loss`, `_compile_metrics` and
-  `_loss_tracker`;
+  `_loss_tracker`, and `_aggregate_additional_loss` scales all other losses;
+- a step passes targets on as they are, and an epoch or an evaluation ends with
+  `get_metrics_result`;
 - assignment to an attribute tracks the value, and saving walks `dir(model)`.
 """
 
