@@ -34,7 +34,10 @@ def used(tree):
         match node:
             case ast.Attribute(attr=name):
                 names = [name]
-            case ast.Call(args=[_, ast.Constant(value=str(name)), *_]):
+            case ast.Call(
+                func=ast.Name(id="getattr" | "hasattr" | "setattr"),
+                args=[_, ast.Constant(value=str(name)), *_],
+            ):
                 names = [name]
             case _:
                 names = []
