@@ -3,7 +3,10 @@
 import math
 from typing import Any, NamedTuple, NoReturn
 
+import keras
 from keras import ops
+
+from keras_distill import _validation
 
 Tensor = Any
 _NO_ARRAY = (
@@ -88,6 +91,22 @@ class TopKLogits(NamedTuple):
 def split(x: Any) -> tuple[Any, Any]:
     """Returns inputs and attached teacher logits, None if there are none."""
     return x if isinstance(x, WithTeacherLogits) else (x, None)
+
+
+def is_attached(x: Any) -> bool:
+    """Whether `x` is what `TeacherCache.attach` makes of arrays."""
+    first = x[0] if type(x) is tuple and x else None
+    return isinstance(first, WithTeacherLogits)
+
+
+def unpack(x: Any, y: Any, arguments: dict) -> tuple[Any, Any]:
+    """Inputs and labels, and the weights put among the other arguments."""
+    if not is_attached(x):
+        return x, y
+    _validation.labels_given_once(y, arguments)
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
+    arguments["sample_weight"] = weights
+    return x, y
 
 
 def dense(teacher_logits: Any) -> Any:

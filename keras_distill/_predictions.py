@@ -51,8 +51,6 @@ def outputs(
     """Logits, labels and weights of each batch, as they are."""
     forward = FrozenModel(model).compiled()
     for x, y, weight in _data.batches(dataset, batch_size):
-        if not model.built:
-            model(x)  # Variables must not be made in a compiled step.
         (logits,) = keras.tree.flatten(_checksums.arrays(forward(x)))
         if len(logits):
             yield logits, y, weight

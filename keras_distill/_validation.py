@@ -101,15 +101,19 @@ def same_shape(teacher_logits: Any, student_logits: Any) -> None:
 def is_model(name: str, value: Any) -> None:
     """Refuses anything that is not a `keras.Model`."""
     if not isinstance(value, keras.Model):
-        hint = (
-            "Pass an instance, not the class."
-            if isinstance(value, type)
-            else "Wrap functions and layers in a keras.Model."
-        )
         raise TypeError(
             f"`{name}` must be a keras.Model. Received: {name}={value!r} of "
-            f"type {type(value).__name__}. {hint}"
+            f"type {type(value).__name__}. {_hint(value)}"
         )
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, type):
+        return "Pass an instance, not the class."
+    several = isinstance(value, list | tuple) and value
+    if several and all(isinstance(item, keras.Model) for item in value):
+        return "Make one teacher of several models with kd.Ensemble(models)."
+    return "Wrap functions and layers in a keras.Model."
 
 
 def one_output(name: str, model: keras.Model) -> None:
@@ -171,6 +175,36 @@ def loss_from_logits(loss: Any) -> None:
                 "Pass the loss object with from_logits=True, for example "
                 "keras.losses.SparseCategoricalCrossentropy(from_logits=True)."
             )
+
+
+def labels_used(labels: Any, loss: Any, hard_loss_weight: float) -> None:
+    """Refuses labels without a compiled loss, and a loss without labels."""
+    if labels is None and loss is not None:
+        raise ValueError(
+            "There are no labels for the compiled loss. Received: "
+            f"loss={loss!r}, hard_loss_weight={hard_loss_weight}"
+            ", and data without labels. Pass labels, compile(loss=None), "
+            "or set hard_loss_weight=0 to use the loss in validation only."
+        )
+    if labels is not None and loss is None:
+        raise ValueError(
+            "The labels would be ignored. Received: labels, compile("
+            f"loss=None), and hard_loss_weight={hard_loss_weight}. "
+            "Compile with a loss, leave the labels out, or set "
+            "hard_loss_weight=0 if they are for the metrics only."
+        )
+
+
+def something_to_evaluate(labels: Any, loss: Any, metrics: Any) -> None:
+    """Refuses an evaluation without labels, or without a use for them."""
+    if labels is None or (loss is None and not metrics):
+        raise ValueError(
+            "There is nothing to evaluate. Received: "
+            f"{'no labels' if labels is None else 'labels'}, loss="
+            f"{loss!r}. Evaluation and validation need labels, and a "
+            "loss or metrics in compile(); kd.evaluate_fidelity compares "
+            "a student with its teacher without labels."
+        )
 
 
 def distillation_loss(loss: Any) -> None:

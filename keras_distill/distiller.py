@@ -1,17 +1,17 @@
 """The Distiller: a student trained by a teacher, by `compile` and `fit`."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_distill import _attached, _validation
-from keras_distill._keras import graph
+from keras_distill._keras import graph, trainer
 from keras_distill._keras.frozen import FrozenModel, supports_jit
-from keras_distill._keras.jax import feed, split
+from keras_distill._keras.jax import split
 from keras_distill._keras.sample_weights import per_output
-from keras_distill._keras.trainer import PhaseLogs
 from keras_distill._registration import register
 
 Tensor = Any
@@ -25,7 +25,7 @@ class Targets(NamedTuple):
 
 
 @register
-class Distiller(PhaseLogs):
+class Distiller(trainer.FedModel):
     """Trains a student on labels and on a teacher's logits at once.
 
     Formula: `hard_loss_weight * compiled loss + soft_loss_weight *
@@ -96,6 +96,7 @@ class Distiller(PhaseLogs):
     ['hard_loss', 'loss', 'soft_loss']
     """
 
+    not_own = ("teacher",)
     _teacher: Any
 
     def __init__(
@@ -128,11 +129,12 @@ class Distiller(PhaseLogs):
         self.soft_loss_weight = soft
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+        self._in_training = True
+        self._labelled = True
         self._expected_fingerprint: str | None = None
         self.teacher = teacher
 
-    # The teacher. It lives in a plain object that Keras does not track, and
-    # `__dir__` hides it because saving walks all attributes of a model.
+    # The teacher. It lives in a plain object that Keras does not track.
 
     @property
     def teacher(self) -> keras.Model | None:
@@ -157,15 +159,6 @@ class Distiller(PhaseLogs):
         self.supports_jit = supports_jit(teacher)
         return frozen
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "teacher":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name != "teacher"]
-
     @staticmethod
     def _check_fingerprint(teacher: Any, expected: str | None) -> None:
         if expected is not None and teacher.fingerprint != expected:
@@ -176,6 +169,10 @@ class Distiller(PhaseLogs):
                 "with, or make a new kd.Distiller(teacher, distiller.student, "
                 "...) to go on with another one."
             )
+
+    def fed_values(self, phase: str) -> list | None:
+        reads = phase == "train" and self._teacher
+        return self._teacher.values() if reads else None
 
     # One training step: the teacher stage, then Keras's own step, whose losses
     # and metrics split the targets again.
@@ -190,8 +187,9 @@ class Distiller(PhaseLogs):
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; weights without labels come in a dataset."""
+        self._forget_fingerprint()
         _validation.not_empty("x", x)
-        x, y = _unpack_attached(x, y, kwargs)
+        x, y = _attached.unpack(x, y, kwargs)
         if y is None and kwargs.get("sample_weight") is not None:
             raise ValueError(
                 "`sample_weight` would be ignored: Keras drops it where there "
@@ -200,16 +198,23 @@ class Distiller(PhaseLogs):
             )
         return super().fit(x, y, *args, **kwargs)
 
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.train_on_batch`."""
+        self._forget_fingerprint()
+        return super().train_on_batch(*args, **kwargs)
+
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As `keras.Model.evaluate`; also of what a cache attached."""
-        x, y = _unpack_attached(x, y, kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
+        x, y = _attached.unpack(x, y, kwargs)
+        with self._evaluating():
+            return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.predict`; also of what a cache attached."""
-        return super().predict(x[0] if _is_attached(x) else x, *args, **kwargs)
+        x = x[0] if _attached.is_attached(x) else x
+        return super().predict(x, *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         # JAX passes (state, data), the other backends (data,).
@@ -234,15 +239,10 @@ class Distiller(PhaseLogs):
 
     def test_step(self, *args: Any) -> Any:
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
-        if labels is None or (self.loss is self._compile_metrics is None):
-            raise ValueError(
-                "There is nothing to evaluate. Received: "
-                f"{'no labels' if labels is None else 'labels'}, loss="
-                f"{self.loss!r}. Evaluation and validation need labels, and a "
-                "loss or metrics in compile(); kd.evaluate_fidelity compares "
-                "a student with its teacher without labels."
-            )
-        return super().test_step(*args)
+        metrics = trainer.label_metrics(self)
+        _validation.something_to_evaluate(labels, self.loss, metrics)
+        with self._evaluating():
+            return super().test_step(*args)
 
     def compute_loss(
         self,
@@ -257,7 +257,7 @@ class Distiller(PhaseLogs):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:
             # No loss, or Keras's symbolic build of an unlabelled run.
-            return self._additional_losses()
+            return trainer.additional_loss(self)
         weights = per_output(sample_weight, y_pred)
         return super().compute_loss(x, y, y_pred, weights, training)
 
@@ -265,12 +265,13 @@ class Distiller(PhaseLogs):
         self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any
     ) -> Tensor:
         labels, teacher_logits = targets
-        self._check_labels(labels)
+        if self.hard_loss_weight:
+            _validation.labels_used(labels, self.loss, self.hard_loss_weight)
         batch_size = _batch_size(x)
-        total = self._additional_losses()
+        total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:
             weights = per_output(sample_weight, y_pred)
-            hard = self._compile_loss(labels, y_pred, weights)
+            hard = trainer.compiled_loss(self, labels, y_pred, weights)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
                 total = total + self.hard_loss_weight * hard
@@ -297,65 +298,52 @@ class Distiller(PhaseLogs):
         losses = keras.tree.map_structure(self.distillation_loss, *outputs)
         return sum(keras.tree.flatten(losses))
 
-    def _additional_losses(self) -> Tensor:
-        """Regularisers and `add_loss` of the student."""
-        losses = [self._aggregate_additional_loss(loss) for loss in self.losses]
-        return ops.sum(losses) if losses else ops.zeros(())
-
-    def _check_labels(self, labels: Any) -> None:
-        if not self.hard_loss_weight:
-            return
-        if labels is None and self.loss is not None:
-            raise ValueError(
-                "There are no labels for the compiled loss. Received: "
-                f"loss={self.loss!r}, hard_loss_weight={self.hard_loss_weight}"
-                ", and data without labels. Pass labels, compile(loss=None), "
-                "or set hard_loss_weight=0 to use the loss in validation only."
-            )
-        if labels is not None and self.loss is None:
-            raise ValueError(
-                "The labels would be ignored. Received: labels, compile("
-                f"loss=None), and hard_loss_weight={self.hard_loss_weight}. "
-                "Compile with a loss, leave the labels out, or set "
-                "hard_loss_weight=0 if they are for the metrics only."
-            )
-
     def _record(self, tracker: Any, loss: Tensor, batch_size: Any) -> None:
         # Keras divides losses by the number of TensorFlow replicas.
-        if keras.backend.backend() == "tensorflow":
-            loss = loss * self.distribute_strategy.num_replicas_in_sync
+        loss = loss * trainer.replicas()
         tracker.update_state(loss, sample_weight=batch_size)
 
-    # The logs. `PhaseLogs` asks which metrics the current phase leaves out.
+    # The logs. Keras reports all metrics of a model in both phases, those that
+    # nothing has updated as 0, and asks for them once more, outside of any
+    # step, when an epoch ends.
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        before, self._in_training = self._in_training, False
+        try:
+            yield
+        finally:
+            self._in_training = before
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict:
-        training = isinstance(y, Targets)
-        labels = y.labels if training else y
-        self.in_training = training
-        return super().compute_metrics(x, labels, y_pred, sample_weight)
+        if isinstance(y, Targets):
+            y = y.labels
+            self._labelled = y is not None
+        elif y is None:
+            return {}  # Keras's symbolic build of an unlabelled run.
+        if y is None:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def metrics_without_value(self, labelled: bool) -> list:
-        compiled = self.loss is not None
-        hidden = []
-        if not (self.in_training and compiled and labelled):
+    def get_metrics_result(self) -> dict:
+        hidden = {id(metric) for metric in self._metrics_without_value()}
+        return trainer.results(m for m in self.metrics if id(m) not in hidden)
+
+    def _metrics_without_value(self) -> list:
+        """Those that the present phase does not update."""
+        training, compiled = self._in_training, self.loss is not None
+        # As the step of training that was traced last; evaluation needs labels.
+        labelled = self._labelled or not training
+        hidden = [] if labelled else trainer.label_metrics(self)
+        if not (training and compiled and labelled):
             hidden += [self.hard_loss_tracker]
-        if not (self.in_training and self.soft_loss_weight):
+        if not (training and self.soft_loss_weight):
             hidden += [self.soft_loss_tracker]
-        if not (self.in_training or compiled):
-            hidden += [self._loss_tracker]
+        if not (training or compiled):
+            hidden += [trainer.loss_tracker(self)]
         return hidden
-
-    def make_train_function(self, force: bool = False) -> None:
-        if self._teacher:
-            self._teacher.forget_fingerprint()
-        super().make_train_function(force)
-
-    def wrap_train_function(self, function: Any) -> Any:
-        if self._teacher is None:
-            return function
-        return feed(function, self._teacher.values)
 
     # Saving: all but the teacher, of which the fingerprint is kept.
 
@@ -382,6 +370,11 @@ class Distiller(PhaseLogs):
         distiller._expected_fingerprint = fingerprint
         return distiller
 
+    def _forget_fingerprint(self) -> None:
+        """The teacher's weights may have been set anew since they were read."""
+        if self._teacher:
+            self._teacher.forget_fingerprint()
+
     def _fingerprint(self) -> str | None:
         if self._teacher is None or not self._teacher.model.built:
             return self._expected_fingerprint
@@ -400,22 +393,6 @@ class Distiller(PhaseLogs):
             self._check_fingerprint(self._teacher, stored)
         else:
             self._expected_fingerprint = stored
-
-
-def _is_attached(x: Any) -> bool:
-    """Whether `x` is what `TeacherCache.attach` makes of arrays."""
-    first = x[0] if type(x) is tuple and x else None
-    return isinstance(first, _attached.WithTeacherLogits)
-
-
-def _unpack_attached(x: Any, y: Any, arguments: dict) -> tuple:
-    """Inputs and labels, and the weights put among the other arguments."""
-    if not _is_attached(x):
-        return x, y
-    _validation.labels_given_once(y, arguments)
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
-    arguments["sample_weight"] = weights
-    return x, y
 
 
 def _batch_size(x: Any) -> Any:

@@ -9,8 +9,9 @@ from keras import ops
 from keras_distill import _validation, losses, transforms
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
-from keras_distill._keras.jax import feed, split
+from keras_distill._keras.jax import split
 from keras_distill._keras.sample_weights import per_output
+from keras_distill._keras.trainer import FedModel
 
 Tensor = Any
 
@@ -95,10 +96,8 @@ def evaluate_fidelity(
     return {name: float(value) for name, value in results.items()}
 
 
-class _Comparison(keras.Model):
+class _Comparison(FedModel):
     """Keras's evaluation loop around two models that it must not change."""
-
-    test_function: Any
 
     def __init__(self, teacher: keras.Model, student: keras.Model) -> None:
         super().__init__(name="fidelity", dtype="float32", autocast=False)
@@ -124,6 +123,9 @@ class _Comparison(keras.Model):
                 frozen(inputs)
         return inputs
 
+    def fed_values(self, phase: str) -> list:
+        return [self._frozen_teacher.values(), self._frozen_student.values()]
+
     def test_step(self, *args: Any) -> Any:
         *state, data = args
         batch, values = split(data)
@@ -139,17 +141,6 @@ class _Comparison(keras.Model):
     @property
     def weight_seen(self) -> Any:
         return self._means["agreement_at_1"].count
-
-    def make_test_function(self, force: bool = False) -> None:
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = feed(
-                self.test_function,
-                lambda: [
-                    self._frozen_teacher.values(),
-                    self._frozen_student.values(),
-                ],
-            )
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         return ops.zeros(())

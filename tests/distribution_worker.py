@@ -54,6 +54,9 @@ def make_distiller(teacher):
 
 
 def run(distiller, examples):
+    evaluated = distiller.evaluate(
+        X[:examples], Y[:examples], batch_size=8, return_dict=True, verbose=0
+    )
     history = distiller.fit(
         X[:examples],
         Y[:examples],
@@ -64,7 +67,11 @@ def run(distiller, examples):
         verbose=0,
     )
     weights = [w.ravel().tolist() for w in distiller.student.get_weights()]
-    return {"logs": history.history, "weights": sum(weights, [])}
+    return {
+        "evaluated": evaluated,
+        "logs": history.history,
+        "weights": sum(weights, []),
+    }
 
 
 def configure_tensorflow():

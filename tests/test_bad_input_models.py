@@ -116,6 +116,15 @@ CASES = [
     ("loss unreduced none",
      lambda: distiller(loss=kd.losses.LogitMatching(reduction="none")),
      ValueError, D_LOSS, "reduction='none'", "sum_over_batch_size"),
+    # Several teachers, and no Ensemble of them.
+    ("teachers in a list", lambda: distiller([model(), model()]), TypeError,
+     "`teacher`", "[<Sequential", "of type list", "kd.Ensemble(models)"),
+    ("teachers in a tuple", lambda: distiller((model(), model())), TypeError,
+     "`teacher`", "(<Sequential", "of type tuple", "kd.Ensemble(models)"),
+    ("teachers set", lambda: setattr(distiller(), "teacher", [model()]),
+     TypeError, "`teacher`", "[<Sequential", "kd.Ensemble(models)"),
+    ("fidelity's teachers", lambda: fidelity([model(), model()]), TypeError,
+     "`teacher`", "[<Sequential", "kd.Ensemble(models)"),
     # Models that do not fit together.
     ("class counts", lambda: distiller(model(3), model(4)), ValueError,
      "`teacher` and `student`", *CLASSES),

@@ -55,6 +55,17 @@ def test_weights_file_tells_a_distiller_without_teacher(original, tmp_path):
     copy.teacher = twin(original.teacher)
 
 
+def test_weights_file_knows_a_teacher_retrained_between_batches(tmp_path):
+    retrained = make_teacher(name="retrained")
+    distiller = compiled(make_teacher(), make_student())
+    distiller.train_on_batch(X, Y)
+    distiller.save_weights(tmp_path / "d.weights.h5")
+    distiller.teacher.set_weights(retrained.get_weights())
+    distiller.train_on_batch(X, Y)
+    distiller.save_weights(tmp_path / "d.weights.h5")
+    compiled(retrained, make_student()).load_weights(tmp_path / "d.weights.h5")
+
+
 CHECKPOINTS = {
     "full": {"save_weights_only": False},
     "weights": {"save_weights_only": True},

@@ -279,6 +279,19 @@ def test_a_step_calls_each_model_once_the_student_alone_in_training_mode():
         assert (teacher.calls, student.calls) == ([False], [True, False])
 
 
+# What XLA cannot compile.
+
+
+def test_a_teacher_that_xla_cannot_compile_keeps_it_from_the_steps():
+    teacher = models.linear(seed=2)
+    teacher.layers[0].supports_jit = False
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True"):
+        model = models.distiller(
+            teacher, models.linear(), run_eagerly=False, jit_compile=True
+        )
+    assert model.jit_compile is False
+
+
 # A new teacher.
 
 

@@ -8,6 +8,7 @@ import models
 import numpy as np
 import pytest
 
+BACKEND = keras.backend.backend()
 TRAINING = {"loss", "hard_loss", "soft_loss"}
 VALIDATION = {"val_loss", "val_accuracy"}
 
@@ -25,6 +26,20 @@ def test_labelled_fit_logs_the_terms_and_metrics_and_plain_validation():
     logs = models.fit(model, x, y, epochs=3, validation_data=(x, y))
     assert set(logs) == TRAINING | {"accuracy"} | VALIDATION
     assert {len(values) for values in logs.values()} == {3}
+
+
+def test_evaluation_in_the_middle_of_an_epoch_leaves_its_logs_as_they_are():
+    x, y = models.data()
+    model, other = [linear_distiller(metrics=["accuracy"]) for _ in "ab"]
+    seen = []
+
+    def evaluate(batch, logs):
+        seen.append(set(model.test_on_batch(x, y, return_dict=True)))
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_begin=evaluate)
+    logs = models.fit(model, x, y, batch_size=16, callbacks=[callback])
+    assert seen == [{"loss", "accuracy"}]
+    assert logs.keys() == models.fit(other, x, y, batch_size=16).keys()
 
 
 def test_validation_logs_equal_those_of_the_plain_student():
@@ -100,6 +115,13 @@ def test_labelled_and_unlabelled_fits_take_turns():
     for _ in range(2):
         assert set(models.fit(model, x, y)) == TRAINING | {"accuracy"}
         assert set(models.fit(model, x)) == {"loss", "soft_loss"}
+
+
+def test_a_first_fit_without_labels_leaves_their_metrics_out():
+    model = linear_distiller(hard=0.0, metrics=["accuracy"], run_eagerly=False)
+    x, y = models.data()
+    logs = models.fit(model, x, validation_data=(x, y))
+    assert set(logs) == {"loss", "soft_loss"} | VALIDATION
 
 
 def test_evaluate_without_labels_is_refused():
@@ -265,6 +287,58 @@ def test_a_callback_can_read_the_teacher_after_each_batch():
     assert len(seen) == 2
     for snapshot in seen:
         models.assert_same(snapshot, before)
+
+
+@pytest.mark.parametrize("moment", ["begin", "end"])
+def test_steps_made_anew_within_an_epoch_change_nothing(moment):
+    x, y = models.data()
+    model, other = [linear_distiller(run_eagerly=False) for _ in "ab"]
+    made = []
+
+    def make(batch, logs=None):
+        model.make_train_function(force=True)
+        made.append(model.train_function)
+
+    callback = keras.callbacks.LambdaCallback(
+        **{f"on_train_batch_{moment}": make}
+    )
+    logs = models.fit(model, x, y, epochs=2, callbacks=[callback])
+    assert len(set(made)) == 4
+    assert logs == models.fit(other, x, y, epochs=2)
+    models.assert_same(*(models.snapshot(m.student) for m in (model, other)))
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras distributes on JAX alone")
+def test_steps_made_anew_under_a_distribution_change_nothing():
+    devices = keras.distribution.list_devices()[:1]
+    with keras.distribution.DataParallel(devices=devices).scope():
+        test_steps_made_anew_within_an_epoch_change_nothing("end")
+
+
+def test_a_failing_fit_keeps_what_a_callback_has_changed():
+    model = linear_distiller(run_eagerly=False)
+    other = models.snapshot(models.linear(seed=5))
+
+    def batches():
+        yield from [models.data(8)] * 2
+        raise RuntimeError("the data broke off")
+
+    def change(epoch, logs):
+        model.student.set_weights(other)
+        model.optimizer.learning_rate = 0.5
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=change)
+    with pytest.raises(Exception, match="the data broke off"):
+        model.fit(
+            batches(),
+            steps_per_epoch=2,
+            epochs=2,
+            shuffle=False,
+            verbose=0,
+            callbacks=[callback],
+        )
+    models.assert_same(models.snapshot(model.student), other)
+    assert float(model.optimizer.learning_rate) == 0.5
 
 
 # Keras's TensorBoard callback needs both packages, on every backend.

@@ -53,3 +53,6 @@ if BACKEND == "tensorflow":
         one, two = results["uneven one"], results["uneven two"]
         for name in LOGS:
             assert_close(two["logs"][name][0], one["logs"][name][0])
+        assert one["evaluated"].keys() == {"loss", "accuracy"}
+        for name, value in one["evaluated"].items():
+            assert_close(two["evaluated"][name], value)

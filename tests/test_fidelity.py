@@ -231,6 +231,33 @@ def test_unbuilt_models():
     assert_equal(actual, expected(logits(teacher, x), logits(student, x), y))
 
 
+class OnHost(layers.Layer):
+    """Reads values, which no compiled code can."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_jit = False
+
+    def call(self, x):
+        return ops.convert_to_tensor(np.asarray(x))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax",
+    reason="of itself Keras compiles a step for a CPU on JAX alone",
+)
+@pytest.mark.parametrize("role", [0, 1], ids=["teacher", "student"])
+def test_models_that_cannot_be_compiled(role):
+    pair = [model(), model()]
+    x, y = data()
+    expected_value = fidelity(*pair, (x, y))
+    pair[role].add(OnHost())
+    assert_equal(fidelity(*pair, (x, y)), expected_value)
+
+
 def test_an_ensemble_and_a_model_without_its_softmax():
     softmax = model(activation="softmax")
     teacher = kd.Ensemble([model(), kd.as_logits(softmax)])

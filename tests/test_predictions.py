@@ -138,6 +138,13 @@ def test_nothing_changes_in_the_model():
     assert first.tolist() == kd.bias.fit_bias(model, (x, y, weight)).tolist()
 
 
+def test_a_model_that_is_not_built_is_built_by_the_first_batch():
+    model, (x, y, _) = models.Subclassed(), arrays()
+    found = fit(model, (x, y), batch_size=8)
+    logits = models.logits(model, x)
+    np.testing.assert_allclose(found, of_rows(logits, y), atol=1e-5)
+
+
 def test_generators_are_drawn_once():
     drawn = []
 

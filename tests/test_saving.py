@@ -147,6 +147,19 @@ def test_file_saved_without_teacher_still_knows_it(original, loaded, tmp_path):
     again.teacher = twin(original.teacher)
 
 
+def test_file_knows_a_teacher_that_was_retrained_between_two_fits(tmp_path):
+    first, retrained = make_teacher(), make_teacher(name="retrained")
+    distiller = compiled(twin(first), make_student())
+    train(distiller)
+    distiller.save(tmp_path / "first.keras")
+    distiller.teacher.set_weights(retrained.get_weights())
+    train(distiller)
+    loaded = loaded_again(distiller, tmp_path)
+    with pytest.raises(ValueError, match=REFUSED):
+        loaded.teacher = first
+    loaded.teacher = retrained
+
+
 def test_file_does_not_grow_with_the_teacher(tmp_path):
     sizes = []
     for units in (8, 800):

@@ -34,7 +34,7 @@ class FrozenModel:
 
     @property
     def fingerprint(self) -> str:
-        """The model's fingerprint, computed once and kept until `forget`."""
+        """Computed once, and kept until `forget_fingerprint`."""
         if self._fingerprint is None:
             self._fingerprint = fingerprint(self.model)
         return self._fingerprint
@@ -48,6 +48,16 @@ class FrozenModel:
 
     def compiled(self) -> Callable[[Tensor], Tensor]:
         """The call on `x` alone, compiled as Keras would for `predict`."""
+        step = self._compiled()
+
+        def call(x: Tensor) -> Tensor:
+            if not self.model.built:
+                self(x)  # Variables must not be made in a compiled step.
+            return step(x)
+
+        return call
+
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
         backend = keras.backend.backend()
         if backend == "jax" and self.model.jit_compile:
             import jax

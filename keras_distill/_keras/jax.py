@@ -10,89 +10,87 @@ from typing import Any, NamedTuple
 
 import keras
 
-# The parts of a step's state, by the number of parts: predict, test, train.
-_STATES = {
-    2: ("trainable_variables", "non_trainable_variables"),
-    3: (
-        "trainable_variables",
-        "non_trainable_variables",
-        "metrics_variables",
-    ),
-    4: (
-        "trainable_variables",
-        "non_trainable_variables",
-        "optimizer_variables",
-        "metrics_variables",
-    ),
-}
-
 
 class Batch(NamedTuple):
-    """One batch of data, and the frozen values that go with it."""
+    """One batch of data, and the values that are fed to a step with it."""
 
     data: Any
-    values: list
+    values: Any
 
 
-def split(data: Any) -> tuple[Any, list | None]:
-    """Splits what a step received into the user's batch and frozen values."""
+def split(data: Any) -> tuple[Any, Any]:
+    """Splits what a step received into the user's batch and fed values."""
     return data if isinstance(data, Batch) else (data, None)
 
 
-def feed(step_function: Callable, values: Callable[[], list]) -> Callable:
-    """Joins frozen values to every batch that a step function draws.
+def guarded(
+    step_function: Callable,
+    model: Any,
+    values: Callable[[], Any],
+    variables: Callable[[], list],
+) -> Callable:
+    """Feeds values to a step function, and gives back what a failed one took.
 
-    As arguments of the compiled step they are neither compiled in as constants
-    nor part of the state that Keras donates. The other backends read variables
-    where they are.
+    As arguments of the compiled step the values are neither compiled in as
+    constants nor part of the state that Keras donates. The other backends read
+    them where they are.
+
+    Where a step fails, because the data breaks off or the labels are refused,
+    Keras would leave the model's variables empty.
+
+    Args:
+        step_function: Called by Keras with a state and an iterator of batches,
+            of which it needs `next` alone.
+        model: The model whose step it is.
+        values: Gives what to feed, in any structure; None is nothing.
+        variables: Gives the variables whose values are the state, a list for
+            each of its parts.
     """
     if keras.backend.backend() != "jax":
         return step_function
 
-    def fed(state: Any, iterator: Iterator) -> Any:
-        return step_function(state, _Feed(iterator, values()))
+    def call(state: tuple, iterator: Iterator) -> Any:
+        try:
+            return step_function(state, _feed(iterator, values()))
+        except StopIteration:
+            raise
+        except BaseException:
+            _give_back(model, variables(), state)
+            raise
 
-    return fed
+    return call
+
+
+def _feed(iterator: Iterator, values: Any) -> Any:
+    return iterator if values is None else _Feed(iterator, values)
 
 
 class _Feed:
     """What Keras's step functions need of an iterator: `next`."""
 
-    def __init__(self, iterator: Iterator, values: list) -> None:
+    def __init__(self, iterator: Iterator, values: Any) -> None:
         self._iterator, self._values = iterator, values
 
     def __next__(self) -> Batch:
         return Batch(next(self._iterator), self._values)
 
 
-def keep_state(model: keras.Model, step_function: Callable) -> Callable:
-    """Gives a model its variables back when a step fails.
-
-    Keras would leave them empty, and with them the student's weights, when the
-    data breaks off or the first step refuses its labels.
-    """
-    if keras.backend.backend() != "jax":
-        return step_function
-
-    def kept(state: tuple, iterator: Iterator) -> Any:
-        try:
-            return step_function(state, iterator)
-        except StopIteration:
-            raise
-        except BaseException:
-            _give_back(model, state)
-            raise
-
-    return kept
-
-
-def _give_back(model: Any, state: tuple) -> None:
+def _give_back(model: Any, variables: list, state: tuple) -> None:
     # A step that failed while it ran has used up the buffers of its state.
     if any(leaf.is_deleted() for leaf in keras.tree.flatten(state)):
         return
-    model._jax_state = dict(zip(_STATES[len(state)], state, strict=True))
-    model._jax_state_synced = False
-    model.jax_state_sync()
+    # Else Keras would do so when `fit` ends, with the state of the step before,
+    # over what a callback has changed since.
+    fill_variables(model)
+    for part, values in zip(variables, state, strict=True):
+        for variable, value in zip(part, values, strict=True):
+            variable.assign(value)
+
+
+def fill_variables(model: Any) -> None:
+    """Gives variables that Keras has emptied the values of the last step."""
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
 
 
 @contextlib.contextmanager

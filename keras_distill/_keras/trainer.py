@@ -1,94 +1,134 @@
-"""Logs that hold what was measured, and nothing else, in each phase."""
+"""What our models need of Keras's training loop beyond what it promises.
 
-from collections.abc import Callable
+Keras promises `compile`, `fit` and the steps that a model may override. The
+following it does not, and `tests/test_keras_internals.py` holds it to it:
+
+- `fit`, `evaluate` and `predict` call `make_train_function` and so on, which
+  put what runs a step into `train_function` and so on, if nothing is there
+  yet, or if forced to;
+- on JAX what they put there is called as in `jax.guarded`;
+- what `compile` made lies in `_compile_loss`, `_compile_metrics` and
+  `_loss_tracker`, and `_aggregate_additional_loss` scales all other losses;
+- a step passes targets on as they are, and an epoch or an evaluation ends with
+  `get_metrics_result`;
+- assignment to an attribute tracks the value, and saving walks `dir(model)`.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
-from keras_distill._keras.jax import keep_state
+from keras_distill._keras.jax import fill_variables, guarded
+
+Tensor = Any
 
 
-class PhaseLogs(keras.Model):
-    """A model whose training logs hold other metrics than its evaluation.
+class FedModel(keras.Model):
+    """A model whose steps read what is not its own, such as another model.
 
-    Keras reports all metrics of a model in both phases, those that nothing has
-    updated as 0, and asks for them once more, outside the step, when an epoch
-    ends. So each call of a step function notes which phase it belongs to, and
-    each step notes, when it is traced, whether there were labels.
+    Abstract: a subclass says what its steps read, and takes it from the data
+    that they receive, by `jax.split`.
     """
 
-    train_function: Any
-    test_function: Any
-    predict_function: Any
+    # Names of properties that Keras must neither track nor save.
+    not_own: tuple[str, ...] = ()
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.in_training = False
-        self._labelled_training = True
-        self._labelled_evaluation = True
+    def fed_values(self, phase: str) -> Any:
+        """What the next step is to read, beside its batch.
 
-    def metrics_without_value(self, labelled: bool) -> list:
-        """Metrics that the current phase does not update; for subclasses."""
+        Asked before every step, on JAX alone, so that new values need no new
+        compilation. A step on another backend gets None for them, and reads
+        them where they are.
+
+        Args:
+            phase: "train", "test" or "predict".
+
+        Returns:
+            Tensors in any structure, the same one as long as the compiled step
+            is in use, or None for nothing.
+        """
         raise NotImplementedError
 
-    def wrap_train_function(self, function: Callable) -> Callable:
-        """What a subclass adds to the compiled training function."""
-        return function
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict:
-        labelled = y is not None
-        if self.in_training:
-            self._labelled_training = labelled
-        else:
-            self._labelled_evaluation = labelled
-        if not labelled:
-            return self.get_metrics_result()
-        return super().compute_metrics(x, y, y_pred, sample_weight)
-
-    def get_metrics_result(self) -> dict:
-        hidden = {id(metric) for metric in self._hidden_metrics()}
-        results: dict = {}
-        for metric in self.metrics:
-            if id(metric) not in hidden:
-                result = metric.result()
-                nested = isinstance(result, dict)
-                results.update(result if nested else {metric.name: result})
-        return results
-
-    def _hidden_metrics(self) -> list:
-        labelled = self._labelled_evaluation
-        if self.in_training:
-            labelled = self._labelled_training
-        hidden = self.metrics_without_value(labelled)
-        if not labelled:
-            hidden += [self._compile_metrics]
-            hidden += self._compile_loss.metrics if self._compile_loss else []
-        return hidden
-
     def make_train_function(self, force: bool = False) -> None:
-        if self.train_function is None or force:
-            super().make_train_function(force)
-            function = self.wrap_train_function(self.train_function)
-            self.train_function = self._noting_phase(function, training=True)
+        """Safe with `force` at any moment of a `fit`, in a callback."""
+        self._make("train", super().make_train_function, force)
 
     def make_test_function(self, force: bool = False) -> None:
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            function = self.test_function
-            self.test_function = self._noting_phase(function, training=False)
+        self._make("test", super().make_test_function, force)
 
     def make_predict_function(self, force: bool = False) -> None:
-        if self.predict_function is None or force:
-            super().make_predict_function(force)
-            self.predict_function = keep_state(self, self.predict_function)
+        self._make("predict", super().make_predict_function, force)
 
-    def _noting_phase(self, function: Callable, training: bool) -> Callable:
-        function = keep_state(self, function)
+    def _make(self, phase: str, make: Callable, force: bool) -> None:
+        name = f"{phase}_function"
+        before = getattr(self, name)
+        if force:
+            fill_variables(self)
+        make(force)
+        made = getattr(self, name)
+        if made is not before:
+            values = functools.partial(self.fed_values, phase)
+            state = functools.partial(self._state, phase)
+            setattr(self, name, guarded(made, self, values, state))
 
-        def call(*args: Any) -> Any:
-            self.in_training = training
-            return function(*args)
+    def _state(self, phase: str) -> list:
+        """The variables whose values a step gets and returns, part by part."""
+        optimizer = [self.optimizer.variables] if phase == "train" else []
+        metrics = [] if phase == "predict" else [self.metrics_variables]
+        weights = [self.trainable_variables, self.non_trainable_variables]
+        return weights + optimizer + metrics
 
-        return call
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.not_own:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in self.not_own]
+
+
+def compiled_loss(
+    model: Any, y: Any, y_pred: Any, sample_weight: Any
+) -> Tensor:
+    """The loss given to `compile`, without regularisers and `add_loss`."""
+    return model._compile_loss(y, y_pred, sample_weight)
+
+
+def additional_loss(model: Any) -> Tensor:
+    """The sum of a model's regularisers and `add_loss`."""
+    losses = [model._aggregate_additional_loss(loss) for loss in model.losses]
+    return keras.ops.sum(losses) if losses else keras.ops.zeros(())
+
+
+def label_metrics(model: Any) -> list:
+    """Metrics made by `compile` that only labels can update."""
+    metrics = [] if model._compile_metrics is None else [model._compile_metrics]
+    losses = model._compile_loss.metrics if model._compile_loss else []
+    return metrics + losses
+
+
+def loss_tracker(model: Any) -> Any:
+    """The metric that Keras logs as `loss`."""
+    return model._loss_tracker
+
+
+def results(metrics: Iterable) -> dict:
+    """The values of metrics by name, as `keras.Model` puts them into logs."""
+    found: dict = {}
+    for metric in metrics:
+        result = metric.result()
+        nested = isinstance(result, dict)
+        found.update(result if nested else {metric.name: result})
+    return found
+
+
+def replicas() -> int:
+    """By how many Keras has divided the losses of the present step."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
