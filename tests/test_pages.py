@@ -7,6 +7,7 @@ import pages
 import pytest
 
 import keras_distill as kd
+from benchmarks import harness
 from benchmarks.tables import formatting
 from benchmarks.tables.__main__ import main
 from benchmarks.tables.pages import names, rewritten
@@ -141,7 +142,7 @@ def test_unknown_and_unended_markers_are_refused():
 @pytest.mark.parametrize(
     "write, expected",
     [
-        (formatting.percent, "12.3% (sd 4.6)"),
+        (harness.percent, "12.3% (sd 4.6)"),
         (formatting.gain, "+12.3 % (sd 4.6)"),
         (formatting.count, "0.1 (sd 0.0)"),
     ],
@@ -151,5 +152,5 @@ def test_mean_and_deviation_of_seeds(write, expected):
 
 
 def test_one_seed_has_no_deviation():
-    assert formatting.percent({"mean": 0.1234, "sd": None}) == "12.3%"
+    assert harness.percent({"mean": 0.1234, "sd": None}) == "12.3%"
     assert formatting.count({"mean": 71, "sd": None}) == "71"
