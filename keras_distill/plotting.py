@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_distill import _optional
+
+__all__ = ["class_covariance"]
+
 _NAMED = 100  # More names than this cannot be read side by side.
 _DRAWN = 1500  # More rows than this are drawn as means of several.
 _INCH = 0.13  # What a name needs.
@@ -48,12 +52,13 @@ def class_covariance(
     >>> found = kd.specialists.confusable_classes(p, 2)
     >>> figure = kd.plotting.class_covariance(found, "covariance.png")
     """
-    figure_class = _figure_class()
+    with _optional.imports_of("plot", "kd.plotting"):
+        from matplotlib.figure import Figure
     groups = _groups(found.class_sets, len(found.covariance))
     matrix = _matrix(found, np.concatenate(groups))
     names = _tick_names(found)
     side = min(max(5.0, _INCH * len(names or ())), 14.0)
-    figure = figure_class((side + 2.0, side), layout="constrained")
+    figure = Figure((side + 2.0, side), layout="constrained")
     axes = figure.add_subplot()
     _draw(figure, axes, matrix)
     _part(axes, groups, matrix.factor)
@@ -62,17 +67,6 @@ def class_covariance(
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
-
-
-def _figure_class() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "kd.plotting needs matplotlib, which could not be imported: "
-            f'{error}. Run: pip install "keras-distill[plot]"'
-        ) from error
-    return Figure
 
 
 def _groups(class_sets: list[list[int]], classes: int) -> list[list[int]]:
