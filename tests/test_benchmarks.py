@@ -6,6 +6,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.benchmark
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 

@@ -8,6 +8,8 @@ import models
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.internals
+
 TRAINING = {"loss", "hard_loss", "soft_loss"}
 VALIDATION = {"val_loss", "val_accuracy"}
 
@@ -268,12 +270,14 @@ def test_a_callback_can_read_the_teacher_after_each_batch():
 
 
 # Keras's TensorBoard callback needs both packages, on every backend.
-if all(map(importlib.util.find_spec, ("tensorflow", "tensorboard"))):
-
-    def test_tensorboard_writes_training_and_validation_summaries(tmp_path):
-        callback = keras.callbacks.TensorBoard(tmp_path, update_freq="batch")
-        x, y = models.data()
-        options = {"validation_data": (x, y), "callbacks": [callback]}
-        models.fit(linear_distiller(), x, y, **options)
-        written = {path.parent.name for path in tmp_path.rglob("*tfevents*")}
-        assert written == {"train", "validation"}
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("tensorflow", "tensorboard"))),
+    reason="TensorFlow or TensorBoard is not installed",
+)
+def test_tensorboard_writes_training_and_validation_summaries(tmp_path):
+    callback = keras.callbacks.TensorBoard(tmp_path, update_freq="batch")
+    x, y = models.data()
+    options = {"validation_data": (x, y), "callbacks": [callback]}
+    models.fit(linear_distiller(), x, y, **options)
+    written = {path.parent.name for path in tmp_path.rglob("*tfevents*")}
+    assert written == {"train", "validation"}

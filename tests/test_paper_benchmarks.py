@@ -6,6 +6,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.benchmark
+
 SCRIPT = pathlib.Path(__file__).parent.parent / "benchmarks/hinton_mnist.py"
 
 

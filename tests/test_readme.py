@@ -48,23 +48,26 @@ def test_workers_example_runs(tmp_path, monkeypatch):
     assert len(names["cache"]) == len(names["data"][0])
 
 
-if importlib.util.find_spec("tensorflow"):
+@pytest.mark.skipif(
+    not importlib.util.find_spec("tensorflow"),
+    reason="tf.data needs TensorFlow",
+)
+def test_fixed_views_example_runs(tmp_path, monkeypatch):
+    import tensorflow as tf
 
-    def test_fixed_views_example_runs(tmp_path, monkeypatch):
-        import tensorflow as tf
-
-        monkeypatch.chdir(tmp_path)
-        x = np.random.rand(6, 4, 4, 1).astype("float32")
-        examples = tf.data.Dataset.from_tensor_slices((x, np.arange(6) % 3))
-        layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
-        teacher = keras.Sequential([keras.Input((4, 4, 1)), *layers])
-        names = {"tf": tf, "kd": kd, "teacher": teacher, "examples": examples}
-        run(VIEWS, names)
-        found = [element[0].inputs.numpy() for element in names["train"]]
-        assert len(found) == 60
-        assert len({view.tobytes() for view in found}) > 6
+    monkeypatch.chdir(tmp_path)
+    x = np.random.rand(6, 4, 4, 1).astype("float32")
+    examples = tf.data.Dataset.from_tensor_slices((x, np.arange(6) % 3))
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    teacher = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    names = {"tf": tf, "kd": kd, "teacher": teacher, "examples": examples}
+    run(VIEWS, names)
+    found = [element[0].inputs.numpy() for element in names["train"]]
+    assert len(found) == 60
+    assert len({view.tobytes() for view in found}) > 6
 
 
+@pytest.mark.once
 def test_tables_are_those_of_the_result_files(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     path = ROOT / "benchmarks" / "tables.py"
@@ -74,11 +77,13 @@ def test_tables_are_those_of_the_result_files(monkeypatch):
     assert tables.rewritten(README) == README
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", kd.__all__)
 def test_public_name_is_in_the_api_table(name):
     assert f"kd.{name}" in README
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "module", [kd.bias, kd.losses, kd.plotting, kd.transforms, kd.tuner]
 )
@@ -94,11 +99,13 @@ def test_public_functions_are_in_the_api_table(module):
         assert re.search(rf"`(kd\.\w+\.)?{name}\b", README), name
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", kd.specialists.__all__)
 def test_names_of_specialists_are_in_the_api_table(name):
     assert re.search(rf"`(kd\.specialists\.)?{name}\b", README), name
 
 
+@pytest.mark.once
 def test_files_that_the_readme_names_exist():
     named = re.findall(r"(?:benchmarks|examples|tests)/[\w./]+\w", README)
     for path in named:

@@ -17,6 +17,8 @@ import regularizers  # noqa: E402
 from regularizers_tasks import SHORT  # noqa: E402
 from runs import Runs  # noqa: E402
 
+pytestmark = pytest.mark.once
+
 LABELS = np.repeat(np.arange(10), 40)
 
 

@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -210,6 +212,7 @@ def test_networks_see_the_frames_in_the_same_order():
     assert np.any(models[0].order != models[2].order)
 
 
+@pytest.mark.example
 def test_the_example_runs(tmp_path, capsys):
     example.main(["--short", "--out", str(tmp_path)])
     printed = capsys.readouterr().out
@@ -225,6 +228,7 @@ def benchmark(monkeypatch):
     return load("benchmarks")
 
 
+@pytest.mark.benchmark
 def test_the_benchmark_runs(tmp_path, benchmark):
     benchmark.main(["--short", "--out", str(tmp_path)])
     assert (tmp_path / "spoken_digits.png").exists()
