@@ -13,6 +13,17 @@ from keras import ops
 from keras_distill import _validation, transforms
 from keras_distill._registration import register
 
+__all__ = [
+    "LogitMatching",
+    "SoftTargets",
+    "TTM",
+    "WTTM",
+    "logit_matching",
+    "soft_targets",
+    "ttm",
+    "wttm",
+]
+
 Tensor = Any
 
 

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_distill import _optional
+
+__all__ = ["class_covariance"]
+
 _NAMED = 40  # More names than this cannot be read side by side.
 _DRAWN = 1500  # More rows than this are drawn as means of several.
 _INCH = 0.16  # What a name or a line of names needs.
@@ -52,14 +56,15 @@ def class_covariance(
     >>> found = kd.specialists.confusable_classes(p, 2)
     >>> figure = kd.plotting.class_covariance(found, "covariance.png")
     """
-    figure_class = _figure_class()
+    with _optional.imports_of("plot", "kd.plotting"):
+        from matplotlib.figure import Figure
     groups = _groups(found.class_sets, len(found.covariance))
     order = np.concatenate(list(groups.values()))
     matrix = _matrix(found, order)
     each = len(order) <= _NAMED
     side = max(5.0, _INCH * len(order)) if each else 8.0
     beside = 3.8 if found.class_names and not each else 2.0
-    figure = figure_class((side + beside, side), layout="constrained")
+    figure = Figure((side + beside, side), layout="constrained")
     axes = figure.add_subplot()
     _draw(figure, axes, matrix)
     _part(axes, groups, matrix.factor)
@@ -72,17 +77,6 @@ def class_covariance(
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
-
-
-def _figure_class() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "kd.plotting needs matplotlib, which could not be imported: "
-            f'{error}. Run: pip install "keras-distill[plot]"'
-        ) from error
-    return Figure
 
 
 def _groups(class_sets: list[list[int]], classes: int) -> dict[str, list[int]]:

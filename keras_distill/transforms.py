@@ -12,6 +12,13 @@ from keras import ops
 
 from keras_distill import _validation
 
+__all__ = [
+    "log_probabilities",
+    "power_sum",
+    "power_transform",
+    "renyi_entropy",
+]
+
 Tensor = Any
 
 

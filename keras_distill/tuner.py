@@ -5,11 +5,11 @@
     tuner.search(x, y, validation_data=validation, epochs=10)
     kd.tuner.best_student(tuner).save("student.keras")
 
-keras-tuner is imported when it is first needed, not with the package:
-`pip install "keras-distill[tuner]"`.
+It needs keras-tuner, `pip install "keras-distill[tuner]"`, and is imported when
+it is first asked for, not with the package.
 """
 
-import functools
+import contextlib
 import inspect
 import weakref
 from collections.abc import Callable, Sequence
@@ -17,52 +17,41 @@ from typing import Any
 
 import keras
 
-from keras_distill import _validation, losses
+from keras_distill import _optional, _validation, losses
 from keras_distill._keras import graph
 from keras_distill.distiller import Distiller
 
-LOSSES = ("SoftTargets", "TTM", "WTTM", "LogitMatching")
-_WITHOUT_TEMPERATURE = ("LogitMatching",)
+with _optional.imports_of("tuner", "kd.tuner"):
+    import keras_tuner
+
+__all__ = ["DistillationHyperModel", "best_student"]
+
 _COMPILE = inspect.signature(keras.Model.compile).parameters
+_CALLABLE = (keras.Model, keras.losses.Loss)  # Not with an hp, though.
 _STATEFUL = (keras.optimizers.Optimizer, keras.metrics.Metric)
 
 Range = float | tuple[float, float]
+Losses = Sequence[str] | dict[str, Callable[[Any], keras.losses.Loss]]
 
 
-class _LateHyperModel:
-    """Instances of its subclasses are `keras_tuner.HyperModel`s too.
-
-    keras-tuner takes nothing else, and a base class in a class statement would
-    import it with the package.
-    """
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        late_cls: Any = cls
-        return super().__new__(_as_hypermodel(late_cls, _keras_tuner()))
+def _has_temperature(loss: Callable) -> bool:
+    return "temperature" in inspect.signature(loss).parameters
 
 
-@functools.cache
-def _as_hypermodel(cls: Any, keras_tuner: Any) -> Any:
-    base = keras_tuner.HyperModel
-    if issubclass(cls, base):
-        return cls
-    names = ("__module__", "__qualname__", "__doc__")
-    own = {name: getattr(cls, name) for name in names}
-    return type(cls.__name__, (cls, base), own)
+def _built_in() -> dict[str, Any]:
+    """The classes of `kd.losses`, first those that have a temperature."""
+    public = [v for k, v in vars(losses).items() if k in losses.__all__]
+    classes = [value for value in public if inspect.isclass(value)]
+    found = [cls for cls in classes if issubclass(cls, keras.losses.Loss)]
+    found.sort(key=_has_temperature, reverse=True)
+    return {cls.__name__: cls for cls in found}
 
 
-def _keras_tuner() -> Any:
-    try:
-        import keras_tuner
-    except ImportError as error:
-        raise ImportError(
-            "kd.tuner needs keras-tuner, which could not be imported: "
-            f'{error}. Run: pip install "keras-distill[tuner]"'
-        ) from error
-    return keras_tuner
+_BUILT_IN = _built_in()
+_TEMPERATURE = (1.0, 20.0)
 
 
-class DistillationHyperModel(_LateHyperModel):
+class DistillationHyperModel(keras_tuner.HyperModel):
     """A `keras_tuner.HyperModel` that searches loss, temperature and weight.
 
     Formula: each trial trains `kd.Distiller(teacher, build_student(hp),
@@ -97,8 +86,12 @@ class DistillationHyperModel(_LateHyperModel):
         compile: Arguments of `Distiller.compile`: a dict, of whose optimizer
             and metrics each trial gets a copy made from their configs, or a
             function of `hp` that returns a new dict each time.
-        losses: Names of one or more of `kd.losses`.
-        temperature: Lowest and highest temperature, or a number to fix it.
+        losses: Names of one or more of the classes of `kd.losses`, or a dict
+            from names to functions of `hp` that return a `keras.losses.Loss`.
+            The hyperparameters that such a function adds are active only with
+            its loss.
+        temperature: Lowest and highest temperature of the losses that `losses`
+            names, or a number to fix it.
         soft_loss_weight: Lowest and highest weight of the distillation loss, or
             a number to fix it.
         hard_loss_weight: Weight of the compiled loss. `None` stands for `1 -
@@ -108,7 +101,6 @@ class DistillationHyperModel(_LateHyperModel):
         From `build(hp)`: a compiled `kd.Distiller`.
 
     Raises:
-        ImportError: If keras-tuner is not installed.
         TypeError: If an argument is of the wrong type.
         ValueError: If a range is empty or out of bounds, if a loss or an
             argument of `compile` is unknown or cannot be copied, or if the
@@ -140,8 +132,8 @@ class DistillationHyperModel(_LateHyperModel):
         teacher: keras.Model | None = None,
         *,
         compile: dict[str, Any] | Callable[[Any], dict[str, Any]],
-        losses: Sequence[str] = LOSSES,
-        temperature: Range = (1.0, 20.0),
+        losses: Losses = tuple(_BUILT_IN),
+        temperature: Range = _TEMPERATURE,
         soft_loss_weight: Range = (0.1, 1.0),
         hard_loss_weight: float | None = None,
     ) -> None:
@@ -156,7 +148,7 @@ class DistillationHyperModel(_LateHyperModel):
         self.build_student = build_student
         self.teacher = teacher
         self.compile = compile
-        self.losses = _checked_losses(losses)
+        self.losses = _checked_losses(losses, temperature)
         self.temperature = _checked_range(
             "temperature", temperature, lambda _, t: _validation.temperature(t)
         )
@@ -192,19 +184,18 @@ class DistillationHyperModel(_LateHyperModel):
         return distiller
 
     def _distillation_loss(self, hp: Any) -> keras.losses.Loss:
-        name = _declare(hp, "distillation_loss", self.losses)
-        tempered = [n for n in self.losses if n not in _WITHOUT_TEMPERATURE]
-        value = None
-        if tempered == self.losses:
-            value = self._temperature(hp)
-        elif tempered:
-            with hp.conditional_scope("distillation_loss", tempered):
-                value = self._temperature(hp)
-        arguments = [value] if name in tempered else []
-        return getattr(losses, name)(*arguments)
-
-    def _temperature(self, hp: Any) -> float | None:
-        return _declare(hp, "temperature", self.temperature, sampling="log")
+        name = _declare(hp, "distillation_loss", list(self.losses))
+        if isinstance(self.losses, dict):
+            return _loss_of_function(hp, name, self.losses)
+        tempered = [n for n in self.losses if _has_temperature(_BUILT_IN[n])]
+        temperature = None
+        if tempered:
+            with _only_with(hp, tempered, self.losses):
+                temperature = _declare(
+                    hp, "temperature", self.temperature, sampling="log"
+                )
+        options = {"temperature": temperature} if name in tempered else {}
+        return _BUILT_IN[name](**options)
 
     def _loss_weights(self, hp: Any) -> tuple[float, float]:
         hard = self.hard_loss_weight
@@ -235,7 +226,7 @@ class DistillationHyperModel(_LateHyperModel):
     def _only_once(self, function: str, made: Any) -> None:
         """Refuses a student or an optimizer that another trial has used."""
         if made in self._made:
-            raise _keras_tuner().errors.FatalValueError(
+            raise keras_tuner.errors.FatalValueError(
                 f"`{function}` must make new objects each time it is called. "
                 f"Received: the {type(made).__name__} {made.name!r} for a "
                 "second time, with what an earlier trial left in it. Create it "
@@ -269,7 +260,7 @@ def best_student(tuner: Any) -> keras.Model:
     ...
     TypeError: `tuner` must be a keras_tuner.Tuner. Received: tuner='search'.
     """
-    if not isinstance(tuner, _keras_tuner().Tuner):
+    if not isinstance(tuner, keras_tuner.Tuner):
         raise TypeError(
             f"`tuner` must be a keras_tuner.Tuner. Received: tuner={tuner!r}."
         )
@@ -311,21 +302,67 @@ def _check_teacher(teacher: Any) -> None:
 
 
 def _check_function(name: str, value: Any, returned: str) -> None:
-    if not callable(value) or isinstance(value, keras.Model):
+    if not callable(value) or isinstance(value, _CALLABLE):
         raise TypeError(
             f"`{name}` must be a function of hp that returns a new {returned}. "
             f"Received: {name}={value!r} of type {type(value).__name__}."
         )
 
 
-def _checked_losses(names: Any) -> list[str]:
-    known = isinstance(names, list | tuple) and all(n in LOSSES for n in names)
-    if not known or not names or len(set(names)) < len(names):
+def _checked_losses(losses: Any, temperature: Range) -> Any:
+    """Returns a list of names, or a dict of functions."""
+    if isinstance(losses, dict):
+        return _checked_functions(losses, temperature)
+    known = isinstance(losses, list | tuple) and all(
+        isinstance(name, str) and name in _BUILT_IN for name in losses
+    )
+    if not known or not losses or len(set(losses)) < len(losses):
         raise ValueError(
-            f"`losses` must be a list of different names out of {LOSSES}. "
-            f"Received: losses={names!r}."
+            "`losses` must be a list of different names out of "
+            f"{tuple(_BUILT_IN)}, or a dict from names to functions of hp. "
+            f"Received: losses={losses!r}."
         )
-    return list(names)
+    return list(losses)
+
+
+def _checked_functions(losses: dict, temperature: Range) -> dict:
+    if not losses or not all(isinstance(name, str) for name in losses):
+        raise ValueError(
+            "`losses` must be a dict from one or more strings to functions of "
+            f"hp. Received: losses={losses!r}."
+        )
+    for name, make in losses.items():
+        _check_function(f"losses[{name!r}]", make, "keras.losses.Loss")
+    if temperature != _TEMPERATURE:
+        raise ValueError(
+            "`temperature` is that of losses given by name. Received: "
+            f"temperature={temperature!r} and a dict of losses. Declare the "
+            'temperature in its functions: hp.Float("temperature", 1, 20).'
+        )
+    return dict(losses)
+
+
+def _loss_of_function(
+    hp: Any, chosen: str, losses: dict[str, Callable]
+) -> keras.losses.Loss:
+    for name, make in losses.items():
+        # A scope that is not entered is one that no tuner learns of.
+        with _only_with(hp, [name], losses):
+            if name == chosen:
+                loss = make(hp)
+    if not isinstance(loss, keras.losses.Loss):
+        raise TypeError(
+            f"`losses[{chosen!r}](hp)` must be a keras.losses.Loss. Received: "
+            f"{loss!r} of type {type(loss).__name__}."
+        )
+    return loss
+
+
+def _only_with(hp: Any, names: list[str], losses: Any) -> Any:
+    """Context of hyperparameters that only some of the losses have."""
+    if len(names) == len(losses):
+        return contextlib.nullcontext()
+    return hp.conditional_scope("distillation_loss", names)
 
 
 def _checked_range(

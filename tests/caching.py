@@ -10,6 +10,7 @@ import grain
 import keras
 import models
 import numpy as np
+import pytest
 
 import keras_distill as kd
 from keras_distill.cache import _shards
@@ -126,12 +127,20 @@ def tf_batches(*data, size=BATCH):
 
 
 HAS_TF = importlib.util.find_spec("tensorflow") is not None
-OF_EXAMPLES = [grain_examples]
-OF_BATCHES = [Batches, grain_batches]
-if HAS_TF:
-    OF_EXAMPLES += [tf_examples]
-    OF_BATCHES += [tf_batches]
+needs_tf = pytest.mark.skipif(not HAS_TF, reason="tf.data needs TensorFlow")
+OF_EXAMPLES = [grain_examples, pytest.param(tf_examples, marks=needs_tf)]
+OF_BATCHES = [Batches, grain_batches, pytest.param(tf_batches, marks=needs_tf)]
 KINDS = [arrays, *OF_EXAMPLES, *OF_BATCHES]
+READABLE = [arrays, grain_examples, Batches, grain_batches]
+READABLE += [tf_examples, tf_batches] if HAS_TF else []
+
+
+def names(cases):
+    """Names of cases, of which those of tf.data begin with "tf"."""
+    return [
+        pytest.param(name, marks=needs_tf if name.startswith("tf") else ())
+        for name in cases
+    ]
 
 
 def elements(dataset):

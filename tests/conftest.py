@@ -15,3 +15,21 @@ def _fixed_seed():
     keras.utils.set_random_seed(0)
     yield
     keras.utils.clear_session(free_memory=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Tests that share a fixture of their module run in one process of xdist.
+
+    Such a fixture trains, or starts processes, and is else made in each.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if _shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
+def _shares_a_fixture(item):
+    found = item._fixtureinfo.name2fixturedefs.values()
+    return any(definitions[-1].scope == "module" for definitions in found)

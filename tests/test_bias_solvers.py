@@ -9,6 +9,8 @@ from reference import softmax
 
 from keras_distill.bias import _solvers
 
+pytestmark = pytest.mark.once
+
 SOME = settings(deadline=None, max_examples=50, derandomize=True)
 FEW = settings(deadline=None, max_examples=25, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)

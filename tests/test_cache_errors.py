@@ -164,29 +164,28 @@ DATASETS = {
         ENDLESS.format("grain MapDataset"),
     ),
 }
-if caching.HAS_TF:
-    KIND = "tf.data.Dataset"
-    DATASETS |= {
-        "tf empty": (
-            lambda: caching.tf_examples(X).take(0),
-            EMPTY.format(KIND),
-        ),
-        "tf filtered": (
-            lambda: caching.tf_examples(X).filter(lambda x: False),
-            EMPTY.format(KIND),
-        ),
-        "tf endless": (
-            lambda: caching.tf_batches(X).repeat(),
-            ENDLESS.format(KIND),
-        ),
-        "tf shuffled": (
-            lambda: caching.tf_batches(X).shuffle(3),
-            "the same order each time",
-        ),
-    }
+KIND = "tf.data.Dataset"
+DATASETS |= {
+    "tf empty": (
+        lambda: caching.tf_examples(X).take(0),
+        EMPTY.format(KIND),
+    ),
+    "tf filtered": (
+        lambda: caching.tf_examples(X).filter(lambda x: False),
+        EMPTY.format(KIND),
+    ),
+    "tf endless": (
+        lambda: caching.tf_batches(X).repeat(),
+        ENDLESS.format(KIND),
+    ),
+    "tf shuffled": (
+        lambda: caching.tf_batches(X).shuffle(3),
+        "the same order each time",
+    ),
+}
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", caching.names(DATASETS))
 def test_a_dataset_that_cannot_be_cached_is_refused(name, tmp_path):
     make, message = DATASETS[name]
     with pytest.raises(ValueError) as raised:

@@ -17,6 +17,8 @@ from saving import (
     with_other_weights,
 )
 
+pytestmark = pytest.mark.internals
+
 original = saving.original
 loaded = saving.loaded
 

@@ -9,6 +9,8 @@ from keras import layers
 
 import keras_distill as kd
 
+pytestmark = pytest.mark.internals
+
 ONE_HOT = np.eye(models.CLASSES)
 
 

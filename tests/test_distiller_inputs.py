@@ -8,6 +8,8 @@ import reference
 
 import keras_distill as kd
 
+pytestmark = pytest.mark.internals
+
 BACKEND = keras.backend.backend()
 EXAMPLES = 20
 
@@ -131,16 +133,26 @@ def test_subclassed_models_with_other_outputs_are_refused_at_the_first_step():
 
 # Kinds of step.
 
-STEPS = {"run_eagerly": {"run_eagerly": True}}
-if BACKEND != "torch":
-    STEPS |= {
-        "jit_compile": {"jit_compile": True},
-        "no_jit_compile": {"jit_compile": False},
-        "steps_per_execution": {"steps_per_execution": 2},
-    }
+STEPS = {
+    "run_eagerly": {"run_eagerly": True},
+    "jit_compile": {"jit_compile": True},
+    "no_jit_compile": {"jit_compile": False},
+    "steps_per_execution": {"steps_per_execution": 2},
+}
+not_torch = pytest.mark.skipif(
+    BACKEND == "torch", reason="Keras compiles no steps on torch"
+)
 
 
-@pytest.mark.parametrize("options", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(
+            options, id=name, marks=() if name == "run_eagerly" else not_torch
+        )
+        for name, options in STEPS.items()
+    ],
+)
 def test_every_kind_of_step_gives_the_result_of_a_plain_fit(options, expected):
     model = noisy_distiller(**({"run_eagerly": False} | options))
     logs = models.fit(model, *models.data(EXAMPLES))
@@ -189,14 +201,20 @@ def data_loader(x, y):
     return torch.utils.data.DataLoader(pairs, batch_size=8)
 
 
-SOURCES = {"py_dataset": models.Batches, "generator": batches}
-if BACKEND == "tensorflow":
-    SOURCES["tf_data"] = tf_data
-if BACKEND == "torch":
-    SOURCES["data_loader"] = data_loader
+def only_on(backend):
+    reason = f"a kind of data of {backend}"
+    return pytest.mark.skipif(backend != BACKEND, reason=reason)
 
 
-@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize(
+    "source",
+    [
+        models.Batches,
+        batches,
+        pytest.param(tf_data, marks=only_on("tensorflow")),
+        pytest.param(data_loader, marks=only_on("torch")),
+    ],
+)
 def test_every_source_of_data_gives_the_result_of_arrays(source, expected):
     model = noisy_distiller()
     dataset = source(*models.data(EXAMPLES))

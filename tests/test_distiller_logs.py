@@ -8,6 +8,8 @@ import models
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.internals
+
 BACKEND = keras.backend.backend()
 TRAINING = {"loss", "hard_loss", "soft_loss"}
 VALIDATION = {"val_loss", "val_accuracy"}
@@ -342,12 +344,14 @@ def test_a_failing_fit_keeps_what_a_callback_has_changed():
 
 
 # Keras's TensorBoard callback needs both packages, on every backend.
-if all(map(importlib.util.find_spec, ("tensorflow", "tensorboard"))):
-
-    def test_tensorboard_writes_training_and_validation_summaries(tmp_path):
-        callback = keras.callbacks.TensorBoard(tmp_path, update_freq="batch")
-        x, y = models.data()
-        options = {"validation_data": (x, y), "callbacks": [callback]}
-        models.fit(linear_distiller(), x, y, **options)
-        written = {path.parent.name for path in tmp_path.rglob("*tfevents*")}
-        assert written == {"train", "validation"}
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("tensorflow", "tensorboard"))),
+    reason="TensorFlow or TensorBoard is not installed",
+)
+def test_tensorboard_writes_training_and_validation_summaries(tmp_path):
+    callback = keras.callbacks.TensorBoard(tmp_path, update_freq="batch")
+    x, y = models.data()
+    options = {"validation_data": (x, y), "callbacks": [callback]}
+    models.fit(linear_distiller(), x, y, **options)
+    written = {path.parent.name for path in tmp_path.rglob("*tfevents*")}
+    assert written == {"train", "validation"}

@@ -11,8 +11,8 @@ import pytest
 import keras_distill as kd
 
 MODULES = ["keras_distill"] + [
-    f"keras_distill.{module.name}"
-    for module in pkgutil.walk_packages(kd.__path__)
+    module.name
+    for module in pkgutil.walk_packages(kd.__path__, "keras_distill.")
 ]
 
 

@@ -121,12 +121,22 @@ EMPTY = {
     "array": lambda: np.zeros((0, 4)),
     "generator": lambda: (batch for batch in ()),
     "PyDataset": NoBatches,
+    "tf.data": lambda: tf_data().take(0),
 }
-if keras.backend.backend() == "tensorflow":
-    EMPTY["tf.data"] = lambda: tf_data().take(0)
+only_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="data of TensorFlow"
+)
 
 
-@pytest.mark.parametrize("dataset", EMPTY.values(), ids=EMPTY)
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        pytest.param(
+            make, id=n, marks=only_tensorflow if n == "tf.data" else ()
+        )
+        for n, make in EMPTY.items()
+    ],
+)
 def test_empty_data_is_refused(dataset):
     with pytest.raises(ValueError, match="at least one batch|length 0"):
         kd.evaluate_fidelity(model(), model(), dataset(), verbose=0)

@@ -9,7 +9,10 @@ from keras import layers, ops
 from keras_distill._keras import graph
 
 # Keras on torch converts tensors in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation"),
+    pytest.mark.internals,
+]
 
 
 def functional(apply, features=3):

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+pytestmark = pytest.mark.internals
+
 on_jax = pytest.mark.skipif(
     keras.backend.backend() != "jax",
     reason="only on JAX do Keras's steps have a state outside of variables",

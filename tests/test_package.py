@@ -1,6 +1,7 @@
 """The package: its public surface, what it imports, and what it ships."""
 
 import ast
+import graphlib
 import importlib.metadata
 import importlib.resources
 import inspect
@@ -14,37 +15,33 @@ import pytest
 import keras_distill as kd
 
 PACKAGE = pathlib.Path(kd.__file__).parent
-# DESIGN section 4: a module imports only from modules above it.
-ORDER = ["transforms", "losses", "ensemble", "distiller", "fidelity"]
-ORDER += ["cache", "tuner", "bias", "plotting", "specialists"]
+# A room imports only from rooms before it.
+ROOMS = ["_optional", "_registration", "_numpy", "_files", "_checksums"]
+ROOMS += ["_attached", "_keras", "_validation", "_data", "_predictions"]
+ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
+ROOMS += ["bias", "cache", "tuner", "plotting", "specialists"]
 BACKENDS = {"jax", "tensorflow", "torch"}
 OPTIONAL = {"dask", "distributed", "keras_tuner", "matplotlib", "sklearn"}
 OPTIONAL |= {"scipy"}
+# Modules that are imported when they are first asked for, and what they need.
+ON_DEMAND = {"tuner": {"keras_tuner"}}
+# Helpers of other modules.
+INTERNAL = {"at_least_float32"}
+once = pytest.mark.once
 
 
-def public(module):
-    """The classes and functions that a module defines for its users."""
-    names = [name for name in vars(module) if not name.startswith("_")]
-    found = [getattr(module, name) for name in names]
-    return [
-        thing
-        for thing in found
-        if inspect.isclass(thing) or inspect.isfunction(thing)
-        if thing.__module__ == module.__name__
-    ]
+def listed(module):
+    return [getattr(module, name) for name in module.__all__]
 
 
-def issubclass_of_tuple(thing):
-    """Whether it is a record, whose docstring lists attributes."""
+def is_record(thing):
+    """Its docstring lists attributes."""
     return inspect.isclass(thing) and issubclass(thing, tuple)
 
 
-EXPORTS = [getattr(kd, name) for name in kd.__all__]
-DOCUMENTED = [t for t in EXPORTS if not inspect.ismodule(t)]
-DOCUMENTED += public(kd.bias) + public(kd.losses)
-DOCUMENTED += public(kd.tuner) + public(kd.plotting)
-SPECIALISTS = [getattr(kd.specialists, n) for n in kd.specialists.__all__]
-DOCUMENTED += [t for t in SPECIALISTS if not issubclass_of_tuple(t)]
+FACES = [thing for thing in listed(kd) if inspect.ismodule(thing)]
+DOCUMENTED = [thing for thing in listed(kd) if thing not in FACES]
+DOCUMENTED += [t for face in FACES for t in listed(face) if not is_record(t)]
 
 
 def test_exports():
@@ -53,11 +50,27 @@ def test_exports():
     assert set(kd.__all__) <= set(dir(kd))
 
 
+@once
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_public_modules_list_what_is_public(face):
+    assert list(face.__all__) == sorted(set(face.__all__))
+    own = {
+        name
+        for name, thing in vars(face).items()
+        if getattr(thing, "__module__", None) == face.__name__
+        and (inspect.isclass(thing) or inspect.isfunction(thing))
+        and not name.startswith("_")
+    }
+    assert own - INTERNAL <= set(face.__all__)
+
+
+@once
 @pytest.mark.parametrize("name", kd.__all__)
 def test_exports_have_docstrings(name):
     assert inspect.getdoc(getattr(kd, name))
 
 
+@once
 @pytest.mark.parametrize("thing", DOCUMENTED, ids=lambda t: t.__name__)
 def test_docstrings_have_args_and_an_example(thing):
     text = inspect.getdoc(thing)
@@ -67,6 +80,7 @@ def test_docstrings_have_args_and_an_example(thing):
         assert "\nExample:\n" in text and ">>> " in text
 
 
+@once
 @pytest.mark.parametrize("thing", DOCUMENTED, ids=lambda t: t.__name__)
 def test_docstrings_name_every_parameter(thing):
     text = inspect.getdoc(thing)
@@ -105,10 +119,19 @@ def test_importing_brings_in_nothing_but_keras():
 
 # Who imports whom.
 
+FACE = PACKAGE / "__init__.py"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+INNER = [path for path in MODULES if path != FACE]
 
-def module_name(path):
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+
+def where(path):
+    """The room of a module, and its name in the room, which may be empty."""
+    room, *inside = path.relative_to(PACKAGE).with_suffix("").parts
+    return room, "".join(inside).replace("__init__", "")
+
+
+def label(path):
+    return ".".join(filter(None, where(path)))
 
 
 def imported(tree):
@@ -125,48 +148,73 @@ def parse(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-MODULES = sorted(PACKAGE.rglob("*.py"))
-INNER = [
-    path
-    for path in MODULES
-    if path.parent != PACKAGE or path.stem != "__init__"
-]
-
-
-@pytest.mark.parametrize("path", INNER, ids=lambda p: p.stem)
-def test_modules_import_only_from_above(path):
-    name = module_name(path)
-    assert name.startswith("_") or name in ORDER, "add it to ORDER"
-    above = [] if name.startswith("_") else ORDER[: ORDER.index(name)]
+def of_ours(path):
+    """Room and name of each thing of the package that a module imports."""
     for full in imported(parse(path)):
-        package, _, rest = full.partition(".")
+        package, *parts = full.split(".")
         if package == "keras_distill":
-            target = rest.partition(".")[0]
-            allowed = target.startswith("_") or target in [*above, name]
-            assert allowed, f"{name} imports {target}"
+            yield parts[0], (parts[1] if len(parts) > 1 else "")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
-def test_backends_and_extras_are_imported_inside_functions_only(path):
-    tree = parse(path)
-    outside = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        and not any(
-            node in ast.walk(function)
-            for function in ast.walk(tree)
-            if isinstance(function, ast.FunctionDef)
-        )
-    ]
-    roots = {
-        name.partition(".")[0]
-        for name in imported(ast.Module(outside, type_ignores=[]))
+@once
+@pytest.mark.parametrize("path", INNER, ids=label)
+def test_modules_import_only_from_rooms_below(path):
+    room, _ = where(path)
+    assert room in ROOMS, "add it to ROOMS"
+    below = ROOMS[: ROOMS.index(room)]
+    others = {other for other, _ in of_ours(path)} - {room}
+    assert others <= set(below), f"{room} imports {others - set(below)}"
+
+
+@once
+@pytest.mark.parametrize("path", INNER, ids=label)
+def test_other_rooms_are_entered_by_their_face(path):
+    room, _ = where(path)
+    behind = {
+        f"{other}.{name}"
+        for other, name in of_ours(path)
+        if other not in (room, "_keras") and name.startswith("_")
     }
-    assert not roots & (BACKENDS | OPTIONAL)
+    assert not behind
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@once
+@pytest.mark.parametrize(
+    "face", sorted(PACKAGE.glob("*/__init__.py")), ids=label
+)
+def test_modules_of_a_room_do_not_import_each_other_in_a_circle(face):
+    room, names = face.parent.name, {p.stem for p in face.parent.glob("*.py")}
+    arrows = {
+        path.stem: {
+            name if name in names else "__init__"
+            for other, name in of_ours(path)
+            if other == room
+        }
+        for path in face.parent.glob("*.py")
+    }
+    list(graphlib.TopologicalSorter(arrows).static_order())
+
+
+def outside_functions(tree):
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef):
+            yield node
+            yield from outside_functions(node)
+
+
+@once
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_backends_and_extras_are_imported_inside_functions_only(path):
+    kinds = ast.Import | ast.ImportFrom
+    found = [n for n in outside_functions(parse(path)) if isinstance(n, kinds)]
+    names = imported(ast.Module(found, type_ignores=[]))
+    roots = {name.partition(".")[0] for name in names}
+    allowed = ON_DEMAND.get(where(path)[0], set())
+    assert not roots & (BACKENDS | OPTIONAL) - allowed
+
+
+@once
+@pytest.mark.parametrize("path", MODULES, ids=label)
 def test_nothing_private_to_keras_is_imported(path):
     names = list(imported(parse(path)))
     assert not [name for name in names if name.startswith("keras.src")]
@@ -175,6 +223,7 @@ def test_nothing_private_to_keras_is_imported(path):
 # What is shipped.
 
 
+@once
 def test_type_hints_are_shipped():
     assert (
         importlib.resources.files("keras_distill")
@@ -187,6 +236,7 @@ def test_version_is_that_of_the_distribution():
     assert kd.__version__ == importlib.metadata.version("keras-distill")
 
 
+@once
 def test_requirements_name_no_backend():
     needed = importlib.metadata.requires("keras-distill")
     always = [line for line in needed if "extra ==" not in line]

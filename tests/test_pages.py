@@ -13,6 +13,8 @@ from benchmarks.tables.__main__ import main
 from benchmarks.tables.pages import names, rewritten
 from benchmarks.tables.parts import PARTS
 
+pytestmark = pytest.mark.once
+
 MOST_LINES = {
     "README.md": 220,
     "benchmarks/README.md": 200,

@@ -8,6 +8,8 @@ import pytest
 from keras_distill import plotting
 from keras_distill.specialists._confusable import ConfusableClasses
 
+pytestmark = pytest.mark.once
+
 
 def found(class_sets, classes, names=None, seed=0):
     rows = np.random.default_rng(seed).normal(size=(50, classes))

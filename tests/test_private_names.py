@@ -12,6 +12,8 @@ import pytest
 
 import keras_distill as kd
 
+pytestmark = pytest.mark.once
+
 
 class Record(NamedTuple):
     value: int

@@ -1,4 +1,7 @@
-"""The main example runs, in short mode, and leaves what it says it does."""
+"""The main example runs, in short mode, and leaves what it says it does.
+
+It is the README's, and so runs on every backend, unlike the other examples.
+"""
 
 import json
 import os

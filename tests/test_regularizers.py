@@ -13,6 +13,7 @@ from benchmarks.paper.regularizers_tasks import SHORT
 
 pytestmark = pytest.mark.once
 
+
 LABELS = np.repeat(np.arange(10), 40)
 
 

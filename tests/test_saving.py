@@ -29,6 +29,8 @@ from saving import (
 import keras_distill as kd
 from keras_distill._keras.fingerprint import fingerprint
 
+pytestmark = pytest.mark.internals
+
 original = saving.original
 loaded = saving.loaded
 

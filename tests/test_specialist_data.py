@@ -150,63 +150,78 @@ def test_other_datasets_are_refused():
         specialist_dataset((x, y + 0.5), [0])
 
 
-if importlib.util.find_spec("tensorflow"):
+needs_tf = pytest.mark.skipif(
+    not importlib.util.find_spec("tensorflow"),
+    reason="tf.data needs TensorFlow",
+)
+
+
+def stream(data):
     import tensorflow as tf
 
-    def taken(data, epochs=1):
-        steps = epochs * data.steps_per_epoch
-        parts = zip(*data.dataset.take(steps).as_numpy_iterator(), strict=True)
-        return [np.concatenate(part) for part in parts]
+    return tf.data.Dataset.from_tensor_slices(data)
 
-    @pytest.mark.parametrize("kind", ["examples", "batches", "columns"])
-    def test_streams_are_mixed_alike(kind):
-        x, y = numbered(2000)
-        dataset = tf.data.Dataset.from_tensor_slices(
-            (x, y[:, None] if kind == "columns" else y)
+
+def taken(data, epochs=1):
+    steps = epochs * data.steps_per_epoch
+    parts = zip(*data.dataset.take(steps).as_numpy_iterator(), strict=True)
+    return [np.concatenate(part) for part in parts]
+
+
+@needs_tf
+@pytest.mark.parametrize("kind", ["examples", "batches", "columns"])
+def test_streams_are_mixed_alike(kind):
+    x, y = numbered(2000)
+    dataset = stream((x, y[:, None] if kind == "columns" else y))
+    if kind != "examples":
+        dataset = dataset.batch(64)
+    data = specialist_dataset(dataset, [3, 1], batch_size=BATCH)
+    assert data.natural_share == 0.4
+    found, labels = taken(data, epochs=4)
+    assert labels.shape == (4 * data.steps_per_epoch * BATCH,)
+    label = found[:, 0].astype(int) % 5
+    np.testing.assert_array_equal(
+        labels, np.select([label == 3, label == 1], [0, 1], 2)
+    )
+    assert abs(np.mean(labels < 2) - 0.5) < 0.05
+    assert len(set(found[labels < 2, 0])) == 800
+    assert len(set(found[labels == 2, 0])) == 1200
+
+
+@needs_tf
+def test_streams_have_soft_targets_and_weights():
+    x, y = problem.examples()
+    dataset = stream((x, y, np.ones(len(y))))
+    data = specialist_dataset(
+        dataset, problem.SPECIAL, soft_targets=problem.generalist()
+    )
+    _, targets, weight = taken(data)
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
+    assert targets.shape[1] == problem.CLASSES and np.all(weight == 1)
+
+
+@needs_tf
+def test_streams_of_other_labels_are_refused():
+    x, y = numbered()
+    one_hot = stream((x, np.eye(5)[y]))
+    with pytest.raises(ValueError, match="tf.argmax"):
+        specialist_dataset(one_hot, [1])
+    with pytest.raises(ValueError, match="must have labels"):
+        specialist_dataset(stream(x), [1])
+
+
+@needs_tf
+@pytest.mark.parametrize("size", [None, 50])
+def test_specialists_are_trained_on_streams(tmp_path, size):
+    dataset = stream(problem.examples())
+    dataset = dataset.batch(size) if size else dataset
+    for full in (False, True):
+        [found] = train_specialists(
+            problem.generalist(),
+            dataset,
+            [problem.SPECIAL],
+            tmp_path,
+            full_softmax=full,
+            **problem.SHORT,
         )
-        if kind != "examples":
-            dataset = dataset.batch(64)
-        data = specialist_dataset(dataset, [3, 1], batch_size=BATCH)
-        assert data.natural_share == 0.4
-        found, labels = taken(data, epochs=4)
-        assert labels.shape == (4 * data.steps_per_epoch * BATCH,)
-        label = found[:, 0].astype(int) % 5
-        np.testing.assert_array_equal(
-            labels, np.select([label == 3, label == 1], [0, 1], 2)
-        )
-        assert abs(np.mean(labels < 2) - 0.5) < 0.05
-        assert len(set(found[labels < 2, 0])) == 800
-        assert len(set(found[labels == 2, 0])) == 1200
-
-    def test_streams_have_soft_targets_and_weights():
-        x, y = problem.examples()
-        dataset = tf.data.Dataset.from_tensor_slices((x, y, np.ones(len(y))))
-        data = specialist_dataset(
-            dataset, problem.SPECIAL, soft_targets=problem.generalist()
-        )
-        _, targets, weight = taken(data)
-        np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
-        assert targets.shape[1] == problem.CLASSES and np.all(weight == 1)
-
-    def test_streams_of_other_labels_are_refused():
-        x, y = numbered()
-        one_hot = tf.data.Dataset.from_tensor_slices((x, np.eye(5)[y]))
-        with pytest.raises(ValueError, match="tf.argmax"):
-            specialist_dataset(one_hot, [1])
-        with pytest.raises(ValueError, match="must have labels"):
-            specialist_dataset(tf.data.Dataset.from_tensor_slices(x), [1])
-
-    @pytest.mark.parametrize("size", [None, 50])
-    def test_specialists_are_trained_on_streams(tmp_path, size):
-        dataset = tf.data.Dataset.from_tensor_slices(problem.examples())
-        dataset = dataset.batch(size) if size else dataset
-        for full in (False, True):
-            [found] = train_specialists(
-                problem.generalist(),
-                dataset,
-                [problem.SPECIAL],
-                tmp_path,
-                full_softmax=full,
-                **problem.SHORT,
-            )
-            assert np.all(np.isfinite(problem.probabilities(found.model)))
+        assert np.all(np.isfinite(problem.probabilities(found.model)))

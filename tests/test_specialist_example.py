@@ -5,6 +5,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.example
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 

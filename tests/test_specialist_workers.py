@@ -11,6 +11,8 @@ from specialist_problem import SETS, SHORT, assert_same
 
 from keras_distill.specialists import train_specialists
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):

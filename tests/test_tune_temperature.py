@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.example
+
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 

@@ -1,9 +1,7 @@
 """The search over ways to distil, with keras-tuner."""
 
 import gc
-import importlib.util
 import inspect
-import sys
 import zipfile
 
 import keras
@@ -135,6 +133,47 @@ def test_numbers_are_fixed():
     assert distiller.distillation_loss.temperature == 3
     assert distiller.soft_loss_weight == 2
     assert distiller.hard_loss_weight == 1
+
+
+def test_losses_of_functions_have_hyperparameters_of_their_own(tmp_path):
+    def mixed(hp):
+        return kd.losses.WTTM(hp.Float("T", 2.0, 8.0))
+
+    found = {"plain": lambda hp: kd.losses.LogitMatching(), "mixed": mixed}
+    model = hypermodel(losses=found)
+    declared = space(random_search(model, tmp_path).oracle.get_space())
+    assert declared["distillation_loss"].values == ["plain", "mixed"]
+    (condition,) = declared["T"].conditions
+    assert (condition.name, condition.values) == (
+        "distillation_loss",
+        ["mixed"],
+    )
+    assert "temperature" not in declared
+    distiller, hp = built({"distillation_loss": "plain"}, losses=found)
+    assert type(distiller.distillation_loss) is kd.losses.LogitMatching
+    assert "T" not in hp
+    values = {"distillation_loss": "mixed", "T": 5.0}
+    distiller, hp = built(values, losses=found)
+    assert type(distiller.distillation_loss) is kd.losses.WTTM
+    assert distiller.distillation_loss.temperature == hp["T"] == 5
+
+
+def test_one_loss_of_a_function_has_no_condition():
+    found = {"mine": lambda hp: kd.losses.TTM(hp.Float("T", 2.0, 8.0))}
+    distiller, hp = built({"T": 3.0}, losses=found)
+    assert distiller.distillation_loss.temperature == 3
+    assert hp["distillation_loss"] == "mine"
+    assert not space(hp)["T"].conditions
+
+
+def test_a_loss_that_is_added_is_found(monkeypatch):
+    class Later(kd.losses.SoftTargets):
+        pass
+
+    monkeypatch.setattr(kd.losses, "Later", Later, raising=False)
+    monkeypatch.setattr(kd.losses, "__all__", [*kd.losses.__all__, "Later"])
+    found = kd.tuner._built_in()
+    assert list(found)[-2:] == ["Later", "LogitMatching"]
 
 
 def test_hard_loss_weight_is_the_rest_to_one():
@@ -471,6 +510,18 @@ REFUSED = [
     ({"losses": ["KL"]}, "out of ('SoftTargets', 'TTM', 'WTTM'"),
     ({"losses": ["TTM", "TTM"]}, "a list of different names"),
     ({"losses": 1}, "Received: losses=1"),
+    ({"losses": [["TTM"]]}, "or a dict from names to functions of hp"),
+    ({"losses": {}}, "Received: losses={}"),
+    ({"losses": {1: student}}, "a dict from one or more strings to functions"),
+    ({"losses": {"a": "TTM"}}, "`losses['a']` must be a function of hp that"),
+    (
+        {"losses": {"a": kd.losses.TTM(2.0)}},
+        "Received: losses['a']=<keras_distill.losses.TTM",
+    ),
+    (
+        {"losses": {"a": student}, "temperature": 3},
+        "Received: temperature=3 and a dict of losses",
+    ),
     ({"temperature": 0}, "`temperature` must be greater than 0"),
     ({"temperature": (0, 2)}, "`temperature` must be greater than 0"),
     ({"temperature": (4, 4)}, "Received: temperature=(4, 4)"),
@@ -502,6 +553,10 @@ def test_bad_arguments_are_refused_at_construction(arguments, text):
     [
         ({"build": lambda hp: None}, "`build_student(hp)` must be a keras.M"),
         ({"build": lambda hp: models.unbuilt()}, "and no teacher to take it"),
+        (
+            {"losses": {"a": lambda hp: None}},
+            "`losses['a'](hp)` must be a keras.losses.Loss. Received: None",
+        ),
         ({"compile": lambda hp: None}, "`compile` must be a dict, or a func"),
         ({"compile": lambda hp: {"los": 1}}, "Received: ['los']"),
     ],
@@ -539,18 +594,3 @@ def test_student_of_another_hypermodel_is_refused(labels, tmp_path):
     search(tuner, labels)
     with pytest.raises(TypeError, match="a tuner of Sequential models"):
         best_student(tuner)
-
-
-def test_error_without_keras_tuner_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras_tuner", None)
-    command = r'pip install "keras-distill\[tuner\]"'
-    for use in (hypermodel, lambda: best_student(None)):
-        with pytest.raises(ImportError, match=command):
-            use()
-
-
-def test_importing_the_module_needs_no_keras_tuner(monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras_tuner", None)
-    path = kd.tuner.__file__
-    spec = importlib.util.spec_from_file_location("tuner_again", path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))

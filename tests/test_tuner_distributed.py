@@ -16,6 +16,8 @@ import tuner_worker
 
 import keras_distill as kd
 
+pytestmark = pytest.mark.once
+
 SECONDS = 120
 TRIALS = [str(i) for i in range(tuner_worker.TRIALS)]
 X, _ = models.data(32)

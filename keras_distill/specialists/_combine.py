@@ -59,7 +59,8 @@ def combine_logits(
     >>> log_q = kd.specialists.combine_logits(
     ...     generalist, [specialist], [[0, 1]]
     ... )
-    >>> np.exp(keras.ops.convert_to_numpy(log_q)).round(2).tolist()
+    >>> q = np.exp(keras.ops.convert_to_numpy(log_q), dtype="float64")
+    >>> q.round(2).tolist()
     [[0.6, 0.3, 0.1]]
     """
     _check_logits(generalist_logits, specialist_logits)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_distill import _optional
+
 # Rows that one update of the covariance takes: enough that the arithmetic,
 # not the way of the matrix through memory, is what takes time.
 BLOCK = 512
@@ -90,11 +92,6 @@ def _require_two(examples: int) -> None:
 
 def needed(module: str) -> Any:
     """A module of scikit-learn, or of SciPy, which comes with it."""
-    try:
+    user = "kd.specialists.confusable_classes"
+    with _optional.imports_of("specialists", user):
         return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            "kd.specialists.confusable_classes needs scikit-learn, which could "
-            f"not be imported: {error}. Run: pip install "
-            '"keras-distill[specialists]"'
-        ) from error
