@@ -1,6 +1,6 @@
 """Spoken digits: one acoustic model learns what an ensemble knows.
 
-    KERAS_BACKEND=jax python examples/spoken_digits.py          # 2 minutes
+    KERAS_BACKEND=jax python examples/spoken_digits.py          # a minute
     KERAS_BACKEND=jax python examples/spoken_digits.py --short  # seconds
 
 KERAS_BACKEND may be tensorflow or torch as well. Needs tensorflow-datasets,
@@ -10,7 +10,18 @@ TFDS_DATA_DIR names), and for that tensorflow and pydub:
 mode has made-up sounds and needs none of these. New to this? Begin with
 quickstart.py.
 
-EXPECTED
+Hinton et al. 2015, section 4, made small. Expected on JAX:
+
+              frame accuracy  utterance error
+single, mean           49.4%            35.2%
+ensemble               50.7%            34.7%
+distilled              49.7%            38.5%
+
+Mean frame accuracies of 5 runs: 49.1, 50.5 and 49.3 %. In each run the ensemble
+is 1.3 to 1.8 points better than its members. The distilled network is between
+1.9 points worse and 2.1 better than they: what it keeps of the gain (the paper:
+86 %) is lost in the noise. `python -m benchmarks.paper.spoken_digits` has more
+networks, temperatures and speakers.
 """
 
 import sys
@@ -128,7 +139,8 @@ ensemble = kd.Ensemble(members)
 
 # ## One network in place of four
 # The ensemble hears the training frames once, and a cache keeps what it says. A
-# fifth network of the same size learns from that and from the labels.
+# fifth network of the same size learns from that and from the labels. Its
+# temperature did best of 1, 2, 5 and 10 on training speakers held out in turn.
 
 with tempfile.TemporaryDirectory() as folder:
     cache = kd.TeacherCache.build(
