@@ -1,68 +1,58 @@
-"""The main example runs, in short mode, and leaves what it says it does.
+"""The quickstart does what it says: distillation helps, the student is free."""
 
-It is the README's, and so runs on every backend, unlike the other examples.
-"""
-
-import json
-import os
-import pathlib
 import subprocess
 import sys
 
-import keras
-import numpy as np
 import pytest
+from run_example import percentages, run_example
 
-SCRIPT = pathlib.Path(__file__).parent.parent / "examples" / "quickstart.py"
+pytestmark = pytest.mark.example
+
+FRESH_PROCESS = """
+import sys
+sys.modules["keras_distill"] = None  # Importing it raises ImportError.
+import keras
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+x, y = load_digits(return_X_y=True)
+_, x, _, y = train_test_split(
+    x / 16, y, test_size=597, stratify=y, random_state=0
+)
+student = keras.models.load_model("student.keras")
+assert type(student) is keras.Sequential
+right = student.predict(x, verbose=0).argmax(axis=-1) == y
+print(f"student.keras: {right.mean():.1%}")
+"""
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("quickstart")
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--short", "--out", str(folder)],
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("quickstart")
+
+
+@pytest.fixture(scope="module")
+def output(folder):
+    return run_example("quickstart.py", folder)
+
+
+def test_both_ways_of_distilling_beat_the_labels(output):
+    # In 8 runs with other seeds and backends the gain was 2.3 points or more;
+    # without its distillation loss a student gains at most one.
+    rows = percentages(output)
+    labels, _ = rows["labels only"]
+    for arm in ("soft targets", "WTTM"):
+        accuracy, agreement = rows[arm]
+        assert labels + 2 < accuracy < rows["teacher"][0]
+        assert agreement > rows["labels only"][1] + 2
+
+
+def test_the_student_loads_and_works_without_the_library(output, folder):
+    fresh = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        # On busy cores torch's threads would spin while they wait.
-        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+        cwd=folder,
     )
-    return folder, done.stdout
-
-
-def test_table_and_gains_are_printed(run):
-    _, output = run
-    for arm in ("labels only", "soft targets", "WTTM"):
-        assert f"\n{arm}" in output
-    assert "without keras_distill\nstudent: accuracy 0." in output
-
-
-def test_results_hold_every_arm_and_where_they_were_measured(run):
-    result = json.loads((run[0] / "quickstart.json").read_text())
-    assert list(result["arms"]) == ["labels only", "soft targets", "WTTM"]
-    for arm in result["arms"].values():
-        assert len(arm["accuracies"]) == len(arm["seeds"]) == 2
-        assert 0.5 < arm["accuracy"]["mean"] < 1
-        assert arm["parameters"] == 64 * 32 + 32 + 32 * 10 + 10
-    assert result["backend"] == keras.backend.backend()
-    assert result["versions"]["keras"] == keras.__version__
-
-
-def test_settings_are_the_best_on_held_out_training_images(run):
-    result = json.loads((run[0] / "quickstart.json").read_text())
-    results = SCRIPT.parent.parent / "benchmarks" / "results"
-    tuning = json.loads((results / "quickstart_tuning.json").read_text())
-    for name, arm in result["arms"].items():
-        tried = [entry for entry in tuning if entry["name"] == name]
-        best = max(tried, key=lambda entry: np.mean(entry.pop("held_out")))
-        assert arm["settings"] == best
-        assert len(tried) == 8
-
-
-def test_picture_and_student_are_written(run):
-    png = (run[0] / "quickstart.png").read_bytes()
-    assert png.startswith(b"\x89PNG") and len(png) > 20_000
-    student = keras.models.load_model(run[0] / "student.keras")
-    logits = student.predict(np.zeros((2, 64)), verbose=0)
-    assert type(student) is keras.Sequential
-    assert logits.shape == (2, 10)
+    assert fresh.stdout in output
+    assert fresh.stdout.startswith("student.keras: ")
