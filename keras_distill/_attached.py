@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 import keras
 from keras import ops
 
-from keras_distill import _validation
+from keras_distill import _data_checks
 
 Tensor = Any
 _NO_ARRAY = (
@@ -103,7 +103,7 @@ def unpack(x: Any, y: Any, arguments: dict) -> tuple[Any, Any]:
     """Inputs and labels, and the weights put among the other arguments."""
     if not is_attached(x):
         return x, y
-    _validation.labels_given_once(y, arguments)
+    _data_checks.labels_given_once(y, arguments)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
     arguments["sample_weight"] = weights
     return x, y

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _checksums, _validation
+from keras_distill import _checksums, _data_checks
 
 
 def is_tf_dataset(value: Any) -> bool:
@@ -44,7 +44,7 @@ def _raw_batches(dataset: Any, batch_size: int) -> Iterator[Any]:
         yield from (dataset[i] for i in range(dataset.num_batches))
         return
     arrays = dataset if isinstance(dataset, tuple) else (dataset,)
-    _validation.not_empty("dataset", arrays[0])
+    _data_checks.not_empty("dataset", arrays[0])
     leaves = keras.tree.flatten(arrays[0])
     if not all(getattr(leaf, "shape", ()) for leaf in leaves):
         yield from dataset

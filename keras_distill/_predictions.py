@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_distill import _checksums, _data, _validation
+from keras_distill import _checksums, _data, _data_checks
 from keras_distill._keras.frozen import FrozenModel
 
 
@@ -35,7 +35,7 @@ def predictions(
         np.concatenate(labels) if has_labels else None,
         np.concatenate(weight),
     )
-    _validation.finite_logits("model", found.logits)
+    _data_checks.finite_logits("model", found.logits)
     if not found.weight.any():
         raise ValueError(
             "At least one sample weight must be above 0. Received: "

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import _attached, _validation
+from keras_distill import _attached, _data_checks, _validation
 from keras_distill._keras import graph, trainer
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import split
@@ -188,7 +188,7 @@ class Distiller(trainer.FedModel):
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; weights without labels come in a dataset."""
         self._forget_fingerprint()
-        _validation.not_empty("x", x)
+        _data_checks.not_empty("x", x)
         x, y = _attached.unpack(x, y, kwargs)
         if y is None and kwargs.get("sample_weight") is not None:
             raise ValueError(
@@ -229,18 +229,18 @@ class Distiller(trainer.FedModel):
         x, logits = _attached.split(x)
         if self.soft_loss_weight == 0:
             return x, Targets(y, None), sample_weight
-        _validation.one_source_of_logits(self._teacher, logits)
+        _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
             logits = self._teacher(x, values, shared=own)
         logits = _attached.dense(logits)
         if self.run_eagerly:
-            _validation.values(logits, y)
+            _data_checks.values(logits, y)
         return x, Targets(y, logits), sample_weight
 
     def test_step(self, *args: Any) -> Any:
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
         metrics = trainer.label_metrics(self)
-        _validation.something_to_evaluate(labels, self.loss, metrics)
+        _data_checks.something_to_evaluate(labels, self.loss, metrics)
         with self._evaluating():
             return super().test_step(*args)
 
@@ -266,7 +266,7 @@ class Distiller(trainer.FedModel):
     ) -> Tensor:
         labels, teacher_logits = targets
         if self.hard_loss_weight:
-            _validation.labels_used(labels, self.loss, self.hard_loss_weight)
+            _data_checks.labels_used(labels, self.loss, self.hard_loss_weight)
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:

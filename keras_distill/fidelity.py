@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _validation, losses, transforms
+from keras_distill import _data_checks, _validation, losses, transforms
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import split
@@ -80,8 +80,8 @@ def evaluate_fidelity(
     if isinstance(dataset, tuple):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset)
     # Keras on TensorFlow makes up a batch of zeros for empty arrays.
-    _validation.not_empty("dataset", x)
-    _validation.labels_in_range(y, _validation.output_shapes(teacher))
+    _data_checks.not_empty("dataset", x)
+    _data_checks.labels_in_range(y, _validation.output_shapes(teacher))
     with warnings.catch_warnings():
         # Keras says so at the end of every generator.
         warnings.filterwarnings("ignore", "Your input ran out of data")

@@ -17,7 +17,8 @@ import keras_distill as kd
 PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_numpy", "_files", "_checksums"]
-ROOMS += ["_attached", "_keras", "_validation", "_data", "_predictions"]
+ROOMS += ["_keras", "_validation", "_data_checks", "_attached", "_data"]
+ROOMS += ["_predictions"]
 ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
 ROOMS += ["bias", "cache", "tuner", "plotting", "specialists"]
 BACKENDS = {"jax", "tensorflow", "torch"}

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _checksums, _files, _validation
+from keras_distill import _checksums, _data_checks, _files
 from keras_distill.cache import _shards, _teachers
 from keras_distill.cache._batches import Source
 from keras_distill.cache._plan import (
@@ -35,7 +35,7 @@ def prepare(
     options: Options,
 ) -> "Build":
     """Makes the plan of a build; writes nothing yet."""
-    _validation.not_empty("dataset", dataset)
+    _data_checks.not_empty("dataset", dataset)
     known = _teachers.teacher(teacher, fingerprint)
     data = source(dataset, options.batch_size, known.input_shapes)
     plan = make_plan(data, known.forward, known.fingerprint, options)

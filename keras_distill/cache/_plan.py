@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_distill import _checksums, _validation
+from keras_distill import _checksums, _data_checks, _validation
 from keras_distill.cache import _records, _shards
 from keras_distill.cache._batches import Source
 from keras_distill.cache._teachers import Forward, shown
@@ -82,7 +82,7 @@ def make_plan(
     checks = _checksums.checks(x)
     _require_repeatable(checks, _checksums.checks(source.first()))
     logits = forward(x)()
-    _validation.values(logits, None)
+    _data_checks.values(logits, None)
     layout = _records.Layout(logits.shape[1:], options.dtype, options.top_k)
     layout.encode(logits, checks)  # Refuses what cannot be kept.
     return Plan(

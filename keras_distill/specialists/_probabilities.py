@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _checksums, _data, _validation
+from keras_distill import _checksums, _data, _data_checks, _validation
 from keras_distill._keras import graph
 from keras_distill._numpy import softmax
 from keras_distill._predictions import as_rows, outputs
@@ -42,7 +42,7 @@ def _read(predictions: Any, batch_size: int) -> Iterator[Rows]:
         return
     for logits, _, weight in outputs(model, data, batch_size):
         rows, _, weight = as_rows(logits, None, weight)
-        _validation.finite_logits("generalist", rows)
+        _data_checks.finite_logits("generalist", rows)
         yield softmax(rows), weight
 
 
