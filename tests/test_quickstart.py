@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from run_example import percentages, run_example
+from scripts import percentages, run_example
 
 pytestmark = pytest.mark.example
 

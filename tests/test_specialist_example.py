@@ -1,7 +1,7 @@
 """The example of specialists runs in short mode."""
 
 import pytest
-from run_example import percentages, run_example
+from scripts import percentages, run_example
 
 pytestmark = pytest.mark.example
 

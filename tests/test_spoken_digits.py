@@ -1,7 +1,7 @@
 """The example of spoken digits runs in short mode, on made-up sounds."""
 
 import pytest
-from run_example import percentages, run_example
+from scripts import percentages, run_example
 
 pytestmark = pytest.mark.example
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from run_example import percentages, run_example
+from scripts import percentages, run_example
 
 pytestmark = pytest.mark.example
 
