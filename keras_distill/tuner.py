@@ -10,45 +10,19 @@ it is first asked for, not with the package.
 """
 
 import contextlib
-import inspect
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_distill import _optional, _validation, losses
-from keras_distill._keras import graph
+from keras_distill import _optional, _search, _validation
 from keras_distill.distiller import Distiller
 
 with _optional.imports_of("tuner", "kd.tuner"):
     import keras_tuner
 
 __all__ = ["DistillationHyperModel", "best_student"]
-
-_COMPILE = inspect.signature(keras.Model.compile).parameters
-_CALLABLE = (keras.Model, keras.losses.Loss)  # Not with an hp, though.
-_STATEFUL = (keras.optimizers.Optimizer, keras.metrics.Metric)
-
-Range = float | tuple[float, float]
-Losses = Sequence[str] | dict[str, Callable[[Any], keras.losses.Loss]]
-
-
-def _has_temperature(loss: Callable) -> bool:
-    return "temperature" in inspect.signature(loss).parameters
-
-
-def _built_in() -> dict[str, Any]:
-    """The classes of `kd.losses`, first those that have a temperature."""
-    public = [v for k, v in vars(losses).items() if k in losses.__all__]
-    classes = [value for value in public if inspect.isclass(value)]
-    found = [cls for cls in classes if issubclass(cls, keras.losses.Loss)]
-    found.sort(key=_has_temperature, reverse=True)
-    return {cls.__name__: cls for cls in found}
-
-
-_BUILT_IN = _built_in()
-_TEMPERATURE = (1.0, 20.0)
 
 
 class DistillationHyperModel(keras_tuner.HyperModel):
@@ -132,30 +106,32 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         teacher: keras.Model | None = None,
         *,
         compile: dict[str, Any] | Callable[[Any], dict[str, Any]],
-        losses: Losses = tuple(_BUILT_IN),
-        temperature: Range = _TEMPERATURE,
-        soft_loss_weight: Range = (0.1, 1.0),
+        losses: _search.Losses = tuple(_search.BUILT_IN),
+        temperature: _search.Range = _search.TEMPERATURE,
+        soft_loss_weight: _search.Range = (0.1, 1.0),
         hard_loss_weight: float | None = None,
     ) -> None:
         super().__init__()
-        _check_function("build_student", build_student, "keras.Model")
+        _search.check_function("build_student", build_student, "keras.Model")
         if teacher is not None:
-            _check_teacher(teacher)
+            _search.check_teacher(teacher)
         if isinstance(compile, dict):
-            _check_settings(_copied(compile))
+            _search.check_settings(_search.copied(compile))
         else:
-            _check_function("compile", compile, "dict of compile arguments")
+            _search.check_function(
+                "compile", compile, "dict of compile arguments"
+            )
         self.build_student = build_student
         self.teacher = teacher
         self.compile = compile
-        self.losses = _checked_losses(losses, temperature)
-        self.temperature = _checked_range(
+        self.losses = _search.checked_losses(losses, temperature)
+        self.temperature = _search.checked_range(
             "temperature", temperature, lambda _, t: _validation.temperature(t)
         )
-        self.soft_loss_weight = _checked_range(
+        self.soft_loss_weight = _search.checked_range(
             "soft_loss_weight", soft_loss_weight, _validation.weight
         )
-        self.hard_loss_weight = _checked_hard_loss_weight(
+        self.hard_loss_weight = _search.checked_hard_loss_weight(
             hard_loss_weight, self.soft_loss_weight
         )
         self._made: weakref.WeakSet = weakref.WeakSet()
@@ -187,7 +163,11 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         name = _declare(hp, "distillation_loss", list(self.losses))
         if isinstance(self.losses, dict):
             return _loss_of_function(hp, name, self.losses)
-        tempered = [n for n in self.losses if _has_temperature(_BUILT_IN[n])]
+        tempered = [
+            n
+            for n in self.losses
+            if _search.has_temperature(_search.BUILT_IN[n])
+        ]
         temperature = None
         if tempered:
             with _only_with(hp, tempered, self.losses):
@@ -195,11 +175,11 @@ class DistillationHyperModel(keras_tuner.HyperModel):
                     hp, "temperature", self.temperature, sampling="log"
                 )
         options = {"temperature": temperature} if name in tempered else {}
-        return _BUILT_IN[name](**options)
+        return _search.BUILT_IN[name](**options)
 
     def _loss_weights(self, hp: Any) -> tuple[float, float]:
         hard = self.hard_loss_weight
-        log = hard is not None and _bounds(self.soft_loss_weight)[0] > 0
+        log = hard is not None and _search.bounds(self.soft_loss_weight)[0] > 0
         soft = _declare(
             hp,
             "soft_loss_weight",
@@ -218,9 +198,9 @@ class DistillationHyperModel(keras_tuner.HyperModel):
 
     def _settings(self, hp: Any) -> dict[str, Any]:
         if isinstance(self.compile, dict):
-            return _copied(self.compile)
+            return _search.copied(self.compile)
         settings = self.compile(hp)
-        _check_settings(settings)
+        _search.check_settings(settings)
         return settings
 
     def _only_once(self, function: str, made: Any) -> None:
@@ -290,58 +270,6 @@ def _nothing_completed(tuner: Any, trials: list) -> str:
     )
 
 
-def _check_teacher(teacher: Any) -> None:
-    _validation.is_model("teacher", teacher)
-    graph.require_logits("teacher", teacher)
-    if not teacher.built:
-        raise ValueError(
-            "`teacher` must be built. Received: the model "
-            f"{teacher.name!r}, which has no weights yet. Train it, or call it "
-            "on a batch if it holds trained models."
-        )
-
-
-def _check_function(name: str, value: Any, returned: str) -> None:
-    if not callable(value) or isinstance(value, _CALLABLE):
-        raise TypeError(
-            f"`{name}` must be a function of hp that returns a new {returned}. "
-            f"Received: {name}={value!r} of type {type(value).__name__}."
-        )
-
-
-def _checked_losses(losses: Any, temperature: Range) -> Any:
-    """Returns a list of names, or a dict of functions."""
-    if isinstance(losses, dict):
-        return _checked_functions(losses, temperature)
-    known = isinstance(losses, list | tuple) and all(
-        isinstance(name, str) and name in _BUILT_IN for name in losses
-    )
-    if not known or not losses or len(set(losses)) < len(losses):
-        raise ValueError(
-            "`losses` must be a list of different names out of "
-            f"{tuple(_BUILT_IN)}, or a dict from names to functions of hp. "
-            f"Received: losses={losses!r}."
-        )
-    return list(losses)
-
-
-def _checked_functions(losses: dict, temperature: Range) -> dict:
-    if not losses or not all(isinstance(name, str) for name in losses):
-        raise ValueError(
-            "`losses` must be a dict from one or more strings to functions of "
-            f"hp. Received: losses={losses!r}."
-        )
-    for name, make in losses.items():
-        _check_function(f"losses[{name!r}]", make, "keras.losses.Loss")
-    if temperature != _TEMPERATURE:
-        raise ValueError(
-            "`temperature` is that of losses given by name. Received: "
-            f"temperature={temperature!r} and a dict of losses. Declare the "
-            'temperature in its functions: hp.Float("temperature", 1, 20).'
-        )
-    return dict(losses)
-
-
 def _loss_of_function(
     hp: Any, chosen: str, losses: dict[str, Callable]
 ) -> keras.losses.Loss:
@@ -363,50 +291,6 @@ def _only_with(hp: Any, names: list[str], losses: Any) -> Any:
     if len(names) == len(losses):
         return contextlib.nullcontext()
     return hp.conditional_scope("distillation_loss", names)
-
-
-def _checked_range(
-    name: str, value: Any, checked: Callable[[str, Any], float]
-) -> Range:
-    """Returns a number, or a pair of numbers in ascending order."""
-    if not isinstance(value, tuple | list):
-        return checked(name, value)
-    if len(value) != 2:
-        raise ValueError(
-            f"`{name}` must be a pair (low, high) or a number. Received: "
-            f"{name}={value!r}."
-        )
-    low, high = (checked(name, bound) for bound in value)
-    if low >= high:
-        raise ValueError(
-            f"`{name}` must start below its end. Received: {name}={value!r}. "
-            f"Pass (low, high), or a number to fix the {name}."
-        )
-    return low, high
-
-
-def _checked_hard_loss_weight(value: Any, soft: Range) -> float | None:
-    low, high = _bounds(soft)
-    if value is None and high > 1:
-        raise ValueError(
-            "`soft_loss_weight` must not exceed 1, because the hard loss gets "
-            f"the weight 1 - soft_loss_weight. Received: soft_loss_weight="
-            f"{soft}. Pass hard_loss_weight=1.0 to weight the two apart."
-        )
-    if value is None:
-        return None
-    hard = _validation.weight("hard_loss_weight", value)
-    if hard == low == 0:
-        raise ValueError(
-            "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
-            f"Received: hard_loss_weight=0 and soft_loss_weight={soft}. Pass a "
-            "soft_loss_weight above 0."
-        )
-    return hard
-
-
-def _bounds(value: Range) -> tuple[float, float]:
-    return value if isinstance(value, tuple) else (value, value)
 
 
 def _declare(hp: Any, name: str, space: Any, **options: Any) -> Any:
@@ -433,36 +317,3 @@ def _symbolic_inputs(teacher: Any) -> Any:
         lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype),
         teacher.inputs[0] if single else teacher.input,
     )
-
-
-def _check_settings(settings: Any) -> None:
-    if not isinstance(settings, dict):
-        raise TypeError(
-            "`compile` must be a dict, or a function that returns one. "
-            f"Received: {settings!r} of type {type(settings).__name__}."
-        )
-    unknown = set(settings) - set(_COMPILE)
-    if unknown:
-        raise ValueError(
-            "`compile` must hold arguments of keras.Model.compile. Received: "
-            f"{sorted(unknown)}. Expected some of {list(_COMPILE)[1:]}."
-        )
-    _validation.loss_from_logits(settings.get("loss"))
-
-
-def _copied(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same settings, with Keras objects made anew from their configs."""
-    return keras.tree.map_structure(_copy, settings)
-
-
-def _copy(value: Any) -> Any:
-    if not isinstance(value, _STATEFUL):
-        return value
-    try:
-        return type(value).from_config(value.get_config())
-    except Exception as error:
-        raise ValueError(
-            "`compile` must hold what can be copied from its config, since "
-            f"trials must not share it. Received: a {type(value).__name__}; "
-            f"{error}. Pass a function of hp that returns a new dict each time."
-        ) from error

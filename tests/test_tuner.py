@@ -12,6 +12,7 @@ import pytest
 from keras import layers
 
 import keras_distill as kd
+from keras_distill import _search
 
 # keras-tuner 1.4.8 calls threading.currentThread().getName() all the time.
 pytestmark = pytest.mark.filterwarnings(
@@ -172,7 +173,7 @@ def test_a_loss_that_is_added_is_found(monkeypatch):
 
     monkeypatch.setattr(kd.losses, "Later", Later, raising=False)
     monkeypatch.setattr(kd.losses, "__all__", [*kd.losses.__all__, "Later"])
-    found = kd.tuner._built_in()
+    found = _search.built_in()
     assert list(found)[-2:] == ["Later", "LogitMatching"]
 
 

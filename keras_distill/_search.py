@@ -1,0 +1,163 @@
+"""What a search may be given: losses, ranges, and what `compile` takes."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_distill import _validation, losses
+from keras_distill._keras import graph
+
+_COMPILE = inspect.signature(keras.Model.compile).parameters
+_CALLABLE = (keras.Model, keras.losses.Loss)  # Not with an hp, though.
+_STATEFUL = (keras.optimizers.Optimizer, keras.metrics.Metric)
+
+Range = float | tuple[float, float]
+Losses = Sequence[str] | dict[str, Callable[[Any], keras.losses.Loss]]
+
+
+def has_temperature(loss: Callable) -> bool:
+    return "temperature" in inspect.signature(loss).parameters
+
+
+def built_in() -> dict[str, Any]:
+    """The classes of `kd.losses`, first those that have a temperature."""
+    public = [v for k, v in vars(losses).items() if k in losses.__all__]
+    classes = [value for value in public if inspect.isclass(value)]
+    found = [cls for cls in classes if issubclass(cls, keras.losses.Loss)]
+    found.sort(key=has_temperature, reverse=True)
+    return {cls.__name__: cls for cls in found}
+
+
+BUILT_IN = built_in()
+TEMPERATURE = (1.0, 20.0)
+
+
+def check_teacher(teacher: Any) -> None:
+    _validation.is_model("teacher", teacher)
+    graph.require_logits("teacher", teacher)
+    if not teacher.built:
+        raise ValueError(
+            "`teacher` must be built. Received: the model "
+            f"{teacher.name!r}, which has no weights yet. Train it, or call it "
+            "on a batch if it holds trained models."
+        )
+
+
+def check_function(name: str, value: Any, returned: str) -> None:
+    if not callable(value) or isinstance(value, _CALLABLE):
+        raise TypeError(
+            f"`{name}` must be a function of hp that returns a new {returned}. "
+            f"Received: {name}={value!r} of type {type(value).__name__}."
+        )
+
+
+def checked_losses(losses: Any, temperature: Range) -> Any:
+    """Returns a list of names, or a dict of functions."""
+    if isinstance(losses, dict):
+        return _checked_functions(losses, temperature)
+    known = isinstance(losses, list | tuple) and all(
+        isinstance(name, str) and name in BUILT_IN for name in losses
+    )
+    if not known or not losses or len(set(losses)) < len(losses):
+        raise ValueError(
+            "`losses` must be a list of different names out of "
+            f"{tuple(BUILT_IN)}, or a dict from names to functions of hp. "
+            f"Received: losses={losses!r}."
+        )
+    return list(losses)
+
+
+def _checked_functions(losses: dict, temperature: Range) -> dict:
+    if not losses or not all(isinstance(name, str) for name in losses):
+        raise ValueError(
+            "`losses` must be a dict from one or more strings to functions of "
+            f"hp. Received: losses={losses!r}."
+        )
+    for name, make in losses.items():
+        check_function(f"losses[{name!r}]", make, "keras.losses.Loss")
+    if temperature != TEMPERATURE:
+        raise ValueError(
+            "`temperature` is that of losses given by name. Received: "
+            f"temperature={temperature!r} and a dict of losses. Declare the "
+            'temperature in its functions: hp.Float("temperature", 1, 20).'
+        )
+    return dict(losses)
+
+
+def checked_range(
+    name: str, value: Any, checked: Callable[[str, Any], float]
+) -> Range:
+    """Returns a number, or a pair of numbers in ascending order."""
+    if not isinstance(value, tuple | list):
+        return checked(name, value)
+    if len(value) != 2:
+        raise ValueError(
+            f"`{name}` must be a pair (low, high) or a number. Received: "
+            f"{name}={value!r}."
+        )
+    low, high = (checked(name, bound) for bound in value)
+    if low >= high:
+        raise ValueError(
+            f"`{name}` must start below its end. Received: {name}={value!r}. "
+            f"Pass (low, high), or a number to fix the {name}."
+        )
+    return low, high
+
+
+def checked_hard_loss_weight(value: Any, soft: Range) -> float | None:
+    low, high = bounds(soft)
+    if value is None and high > 1:
+        raise ValueError(
+            "`soft_loss_weight` must not exceed 1, because the hard loss gets "
+            f"the weight 1 - soft_loss_weight. Received: soft_loss_weight="
+            f"{soft}. Pass hard_loss_weight=1.0 to weight the two apart."
+        )
+    if value is None:
+        return None
+    hard = _validation.weight("hard_loss_weight", value)
+    if hard == low == 0:
+        raise ValueError(
+            "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
+            f"Received: hard_loss_weight=0 and soft_loss_weight={soft}. Pass a "
+            "soft_loss_weight above 0."
+        )
+    return hard
+
+
+def bounds(value: Range) -> tuple[float, float]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def check_settings(settings: Any) -> None:
+    if not isinstance(settings, dict):
+        raise TypeError(
+            "`compile` must be a dict, or a function that returns one. "
+            f"Received: {settings!r} of type {type(settings).__name__}."
+        )
+    unknown = set(settings) - set(_COMPILE)
+    if unknown:
+        raise ValueError(
+            "`compile` must hold arguments of keras.Model.compile. Received: "
+            f"{sorted(unknown)}. Expected some of {list(_COMPILE)[1:]}."
+        )
+    _validation.loss_from_logits(settings.get("loss"))
+
+
+def copied(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same settings, with Keras objects made anew from their configs."""
+    return keras.tree.map_structure(_copy, settings)
+
+
+def _copy(value: Any) -> Any:
+    if not isinstance(value, _STATEFUL):
+        return value
+    try:
+        return type(value).from_config(value.get_config())
+    except Exception as error:
+        raise ValueError(
+            "`compile` must hold what can be copied from its config, since "
+            f"trials must not share it. Received: a {type(value).__name__}; "
+            f"{error}. Pass a function of hp that returns a new dict each time."
+        ) from error
