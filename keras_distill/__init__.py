@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from keras_distill import bias, losses, plotting, specialists, transforms
+from keras_distill import bias, losses, specialists, transforms
 from keras_distill._attached import WithTeacherLogits
 from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller
@@ -29,19 +29,24 @@ __all__ = [
     "tuner",
 ]
 
+# Modules that nobody needs without a package that an extra brings. They are
+# imported when they are first asked for, with the error that names the extra.
+_ON_DEMAND = {"plotting": "matplotlib", "tuner": "keras_tuner"}
+
+# `help` and `import *` ask for everything that is listed, and must not fail.
+for _name, _package in _ON_DEMAND.items():
+    if importlib.util.find_spec(_package) is None:
+        __all__.remove(_name)
+
 if TYPE_CHECKING:
-    from keras_distill import tuner
+    from keras_distill import plotting, tuner
 else:
-    # Its classes inherit from those of keras-tuner, so that it is imported
-    # when it is first asked for.
+
     def __getattr__(name: str) -> Any:
-        if name == "tuner":
-            return importlib.import_module("keras_distill.tuner")
+        if name in _ON_DEMAND:
+            return importlib.import_module(f"keras_distill.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    # `help` asks for everything that is listed, and must not fail.
-    missing = importlib.util.find_spec("keras_tuner") is None
-    names = [*__all__, "__version__"]
-    return [name for name in names if not (missing and name == "tuner")]
+    return [*__all__, "__version__"]

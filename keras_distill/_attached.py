@@ -50,29 +50,17 @@ class WithTeacherLogits(NamedTuple):
     inputs: Any
     teacher_logits: Any
 
-    # The pair is a tuple, which TensorFlow and NumPy would stack, and Python
-    # repeat, where a function takes it for the inputs.
 
-    def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
+def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
+    raise TypeError(_NO_ARRAY)
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
 
-    def __add__(self, other: Any) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
-
-    def __sub__(self, other: Any) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
-
-    def __truediv__(self, other: Any) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
-
-    def __mul__(self, other: Any) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
-
-    def __rmul__(self, other: Any) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
+# The pair is a tuple, which TensorFlow and NumPy would stack, and Python
+# repeat, where a function takes it for the inputs.
+for _what in ("array", "tf_tensor", "neg", "add", "radd", "sub", "rsub"):
+    setattr(WithTeacherLogits, f"__{_what}__", _refuse)
+for _what in ("mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "pow"):
+    setattr(WithTeacherLogits, f"__{_what}__", _refuse)
 
 
 class TopKLogits(NamedTuple):

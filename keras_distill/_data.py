@@ -49,7 +49,8 @@ def _raw_batches(dataset: Any, batch_size: int) -> Iterator[Any]:
     if not all(getattr(leaf, "shape", ()) for leaf in leaves):
         yield from dataset
         return
-    arrays = keras.utils.unpack_x_y_sample_weight(arrays)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(arrays)
+    arrays = x, _array(y), _array(weight)  # Labels may be a list of numbers.
     for start in range(0, same_rows(arrays), batch_size):
         yield take(arrays, slice(start, start + batch_size))
 
@@ -82,7 +83,8 @@ def class_numbers(
     """Labels as whole numbers from 0, one for each position; refuses others.
 
     Args:
-        labels: Class numbers, of any numeric dtype, or one-hot in a last axis.
+        labels: Class numbers, of any numeric dtype, or in a last axis one-hot
+            or a distribution, of which the largest share counts.
         classes: How many there are, None where that is not known: two axes are
             then one-hot.
         positions: The shape of what has a label each, as many as the labels'
@@ -93,8 +95,9 @@ def class_numbers(
     unknown = classes is None and labels.ndim == 2
     width = labels.shape[-1] if unknown else classes
     numbers = labels
-    if width != 1 and labels.shape == (*positions, width):
-        numbers = labels.argmax(axis=-1)
+    numeric = labels.dtype.kind in "biuf"
+    if numeric and width != 1 and labels.shape == (*positions, width):
+        numbers = _of_one_hot(labels)
     numbers, count = numbers.reshape(-1), math.prod(positions)
     if len(numbers) != count or not _whole(numbers):
         raise ValueError(
@@ -103,9 +106,22 @@ def class_numbers(
             f"{labels.dtype} for {count} examples. Pass a whole number for "
             "each."
         )
-    numbers = numbers.astype(int)
     _require_range(numbers, classes)
-    return numbers
+    return numbers.astype(int)
+
+
+def _of_one_hot(labels: np.ndarray) -> np.ndarray:
+    """The class of each row, or of the most of it."""
+    rows = labels.astype("float64")
+    sums = rows.sum(axis=-1)
+    if not np.all(rows >= 0) or not np.allclose(sums, 1, atol=0.01):
+        raise ValueError(
+            "Labels with an axis of classes must be one-hot, or distributions. "
+            f"Received: labels of shape {labels.shape} with rows whose sum is "
+            "not 1. Pass class numbers; for several labels per example there "
+            "is no one class."
+        )
+    return labels.argmax(axis=-1)
 
 
 def _whole(numbers: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ def values(teacher_logits: Any, labels: Any) -> None:
 
 
 def finite_logits(name: str, logits: np.ndarray) -> None:
-    """Refuses float64 outputs that are not finite, or that are probabilities.
+    """Refuses outputs that are not finite, or that are probabilities.
 
     Args:
         name: What the model is called: "teacher", for example.
@@ -28,8 +28,7 @@ def finite_logits(name: str, logits: np.ndarray) -> None:
             f"values are NaN or infinite. Check the {name}'s weights and the "
             "preprocessing of its inputs."
         )
-    sums = logits.sum(axis=-1)
-    if logits.min() >= 0 and np.allclose(sums, 1.0, atol=1e-3):
+    if logits.min() >= 0 and np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3):
         raise ValueError(
             f"The {name} outputs probabilities where logits are expected. "
             "Received: non-negative outputs that sum to 1 in each example. "

@@ -1,4 +1,9 @@
-"""Packages that only some of this one needs, each brought by an extra."""
+"""Packages that only some of this one needs, each brought by an extra.
+
+A module that is of no use without one imports it at its top, and is itself
+imported on demand, by the `__getattr__` of its package. Where a single function
+needs one, the function imports it.
+"""
 
 import contextlib
 from collections.abc import Iterator

@@ -21,11 +21,18 @@ def has_temperature(loss: Callable) -> bool:
     return "temperature" in inspect.signature(loss).parameters
 
 
+def _needs(loss: Callable) -> set[str]:
+    parameters = inspect.signature(loss).parameters.items()
+    return {name for name, p in parameters if p.default is p.empty}
+
+
 def built_in() -> dict[str, Any]:
-    """The classes of `kd.losses`, first those that have a temperature."""
+    """The classes of `kd.losses`, those that need no more than a
+    temperature, first those that have one."""
     public = [v for k, v in vars(losses).items() if k in losses.__all__]
     classes = [value for value in public if inspect.isclass(value)]
-    found = [cls for cls in classes if issubclass(cls, keras.losses.Loss)]
+    losses_of_ours = [c for c in classes if issubclass(c, keras.losses.Loss)]
+    found = [cls for cls in losses_of_ours if _needs(cls) <= {"temperature"}]
     found.sort(key=has_temperature, reverse=True)
     return {cls.__name__: cls for cls in found}
 

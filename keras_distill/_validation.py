@@ -102,17 +102,22 @@ def is_model(name: str, value: Any) -> None:
     if not isinstance(value, keras.Model):
         raise TypeError(
             f"`{name}` must be a keras.Model. Received: {name}={value!r} of "
-            f"type {type(value).__name__}. {_hint(value)}"
+            f"type {type(value).__name__}. {_hint(name, value)}"
         )
 
 
-def _hint(value: Any) -> str:
+def _hint(name: str, value: Any) -> str:
     if isinstance(value, type):
         return "Pass an instance, not the class."
-    several = isinstance(value, list | tuple) and value
-    if several and all(isinstance(item, keras.Model) for item in value):
+    if name == "teacher" and are_models(value):
         return "Make one teacher of several models with kd.Ensemble(models)."
     return "Wrap functions and layers in a keras.Model."
+
+
+def are_models(value: Any) -> bool:
+    """Whether it is a list of models where one is wanted."""
+    several = isinstance(value, list | tuple) and len(value) > 0
+    return several and all(isinstance(item, keras.Model) for item in value)
 
 
 def one_output(name: str, model: keras.Model) -> None:

@@ -9,8 +9,9 @@ from keras import ops
 
 from keras_distill import _attached, _data_checks, _validation
 from keras_distill._keras import graph, trainer
+from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
-from keras_distill._keras.jax import split
+from keras_distill._keras.jax import unfed
 from keras_distill._keras.sample_weights import per_output
 from keras_distill._registration import register
 
@@ -155,16 +156,19 @@ class Distiller(trainer.FedModel):
         models = [("teacher", teacher), ("student", self.student)]
         _validation.same_outputs(models)
         frozen = FrozenModel(teacher, self.student)
-        self._check_fingerprint(frozen, self._expected_fingerprint)
+        self._check_fingerprint(teacher, self._expected_fingerprint)
         self.supports_jit = supports_jit(teacher)
         return frozen
 
     @staticmethod
-    def _check_fingerprint(teacher: Any, expected: str | None) -> None:
-        if expected is not None and teacher.fingerprint != expected:
+    def _check_fingerprint(teacher: keras.Model, expected: str | None) -> None:
+        if expected is None:
+            return
+        found = fingerprint(teacher)
+        if found != expected:
             raise ValueError(
                 "This Distiller was trained by another teacher. Received: a "
-                f"teacher with fingerprint {teacher.fingerprint[:12]}..., "
+                f"teacher with fingerprint {found[:12]}..., "
                 f"expected {expected[:12]}... Pass the teacher it was trained "
                 "with, or make a new kd.Distiller(teacher, distiller.student, "
                 "...) to go on with another one."
@@ -187,7 +191,6 @@ class Distiller(trainer.FedModel):
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; weights without labels come in a dataset."""
-        self._forget_fingerprint()
         _data_checks.not_empty("x", x)
         x, y = _attached.unpack(x, y, kwargs)
         if y is None and kwargs.get("sample_weight") is not None:
@@ -198,17 +201,12 @@ class Distiller(trainer.FedModel):
             )
         return super().fit(x, y, *args, **kwargs)
 
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.train_on_batch`."""
-        self._forget_fingerprint()
-        return super().train_on_batch(*args, **kwargs)
-
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As `keras.Model.evaluate`; also of what a cache attached."""
         x, y = _attached.unpack(x, y, kwargs)
-        with self._evaluating():
+        with self._phase(training=False):
             return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -221,10 +219,12 @@ class Distiller(trainer.FedModel):
         *state, data = args
         fixed = self.non_trainable_variables if state else []
         own = zip(fixed, state[0][1] if state else [], strict=True)
-        return super().train_step(*state, self._with_teacher_logits(data, own))
+        data = self._with_teacher_logits(data, own)
+        with self._phase(training=True):
+            return super().train_step(*state, data)
 
     def _with_teacher_logits(self, data: Any, own: Iterable) -> tuple:
-        batch, values = split(data)
+        batch, values = unfed(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, logits = _attached.split(x)
         if self.soft_loss_weight == 0:
@@ -241,7 +241,7 @@ class Distiller(trainer.FedModel):
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
         metrics = trainer.label_metrics(self)
         _data_checks.something_to_evaluate(labels, self.loss, metrics)
-        with self._evaluating():
+        with self._phase(training=False):
             return super().test_step(*args)
 
     def compute_loss(
@@ -308,8 +308,8 @@ class Distiller(trainer.FedModel):
     # step, when an epoch ends.
 
     @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        before, self._in_training = self._in_training, False
+    def _phase(self, training: bool) -> Iterator[None]:
+        before, self._in_training = self._in_training, training
         try:
             yield
         finally:
@@ -361,36 +361,31 @@ class Distiller(trainer.FedModel):
     @classmethod
     def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
         config = dict(config)
-        fingerprint = config.pop("teacher_fingerprint", None)
+        expected = config.pop("teacher_fingerprint", None)
         for name in ("student", "distillation_loss"):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )
         distiller = cls(teacher=None, **config)
-        distiller._expected_fingerprint = fingerprint
+        distiller._expected_fingerprint = expected
         return distiller
-
-    def _forget_fingerprint(self) -> None:
-        """The teacher's weights may have been set anew since they were read."""
-        if self._teacher:
-            self._teacher.forget_fingerprint()
 
     def _fingerprint(self) -> str | None:
         if self._teacher is None or not self._teacher.model.built:
             return self._expected_fingerprint
-        return self._teacher.fingerprint
+        return fingerprint(self._teacher.model)
 
     def save_own_variables(self, store: Any) -> None:
-        fingerprint = self._fingerprint()
-        if fingerprint is not None:
-            store["teacher_fingerprint"] = list(bytes.fromhex(fingerprint))
+        found = self._fingerprint()
+        if found is not None:
+            store["teacher_fingerprint"] = list(bytes.fromhex(found))
 
     def load_own_variables(self, store: Any) -> None:
         if "teacher_fingerprint" not in store.keys():
             return
         stored = bytes(int(byte) for byte in store["teacher_fingerprint"]).hex()
         if self._teacher:
-            self._check_fingerprint(self._teacher, stored)
+            self._check_fingerprint(self._teacher.model, stored)
         else:
             self._expected_fingerprint = stored
 

@@ -9,7 +9,7 @@ from keras import ops
 from keras_distill import _data_checks, _validation, losses, transforms
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
-from keras_distill._keras.jax import split
+from keras_distill._keras.jax import unfed
 from keras_distill._keras.sample_weights import per_output
 from keras_distill._keras.trainer import FedModel
 
@@ -128,7 +128,7 @@ class _Comparison(FedModel):
 
     def test_step(self, *args: Any) -> Any:
         *state, data = args
-        batch, values = split(data)
+        batch, values = unfed(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         teacher_values, student_values = values or (None, None)
         logits = (

@@ -8,6 +8,9 @@ import numpy as np
 
 from keras_distill import _optional
 
+with _optional.imports_of("plot", "kd.plotting"):
+    from matplotlib.figure import Figure
+
 __all__ = ["class_covariance"]
 
 _NAMED = 40  # More names than this cannot be read side by side.
@@ -56,8 +59,6 @@ def class_covariance(
     >>> found = kd.specialists.confusable_classes(p, 2)
     >>> figure = kd.plotting.class_covariance(found, "covariance.png")
     """
-    with _optional.imports_of("plot", "kd.plotting"):
-        from matplotlib.figure import Figure
     groups = _groups(found.class_sets, len(found.covariance))
     order = np.concatenate(list(groups.values()))
     matrix = _matrix(found, order)

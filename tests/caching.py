@@ -131,8 +131,6 @@ needs_tf = pytest.mark.skipif(not HAS_TF, reason="tf.data needs TensorFlow")
 OF_EXAMPLES = [grain_examples, pytest.param(tf_examples, marks=needs_tf)]
 OF_BATCHES = [Batches, grain_batches, pytest.param(tf_batches, marks=needs_tf)]
 KINDS = [arrays, *OF_EXAMPLES, *OF_BATCHES]
-READABLE = [arrays, grain_examples, Batches, grain_batches]
-READABLE += [tf_examples, tf_batches] if HAS_TF else []
 
 
 def names(cases):

@@ -32,6 +32,18 @@ def test_class_numbers(labels, classes):
     assert found.dtype == int
 
 
+def test_the_class_of_a_distribution_is_that_of_its_largest_share():
+    smoothed = 0.9 * ONE_HOT + 0.1 / 3
+    assert _data.class_numbers(smoothed, 3).tolist() == NUMBERS.tolist()
+
+
+def test_labels_and_weights_may_be_lists():
+    x = np.arange(4.0)
+    (batch,) = _data.batches((x, NUMBERS.tolist(), [1.0, 2.0, 3.0, 4.0]), 4)
+    assert batch[1].tolist() == NUMBERS.tolist()
+    assert batch[2].tolist() == [1, 2, 3, 4]
+
+
 def test_class_numbers_of_every_position():
     labels = NUMBERS.reshape(2, 2)
     one_hot = ONE_HOT.reshape(2, 2, 3)
@@ -56,6 +68,11 @@ BAD_LABELS = {
     "halves": (NUMBERS + 0.5, 3, f"{SHAPE} (4,) and dtype float64 for 4"),
     "NaN": (NUMBERS * np.nan, 3, SHAPE),
     "infinity": (NUMBERS + np.inf, None, SHAPE),
+    "far too high": (np.array([1e30]), 3, "Received: labels from 1e+30 to"),
+    "unsigned": (np.array([2**64 - 1], "uint64"), 3, f"to {2**64 - 1}."),
+    "words": (np.arange(6).reshape(2, 3), None, "must be one-hot, or distrib"),
+    "several": (ONE_HOT + ONE_HOT[::-1], 3, "for several labels per example"),
+    "NaN in a row": (ONE_HOT * np.nan, 3, "rows whose sum is not 1"),
     "names": (np.array(["a", "b"]), None, f"{SHAPE} (2,) and dtype <U1"),
     "width": (np.eye(4), 3, f"{SHAPE} (4, 4)"),
     "axes": (np.zeros((4, 2, 3)), None, f"{SHAPE} (4, 2, 3)"),

@@ -1,7 +1,4 @@
-"""Two devices log and learn what one does.
-
-There is no data parallel training on torch in Keras, so no test of it here.
-"""
+"""Two devices log and learn what one does."""
 
 import json
 import subprocess

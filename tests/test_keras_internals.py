@@ -53,7 +53,7 @@ def test_keras_history_leads_from_a_tensor_to_its_call():
 
 
 def test_a_layer_has_an_inbound_node_for_each_use():
-    """Else a bias is shifted in a layer that the model uses elsewhere too."""
+    """Else the way back from an output follows another use of a layer."""
     dense = layers.Dense(4)
     dense(dense(keras.Input((4,))))
     assert len(dense._inbound_nodes) == 2

@@ -25,7 +25,7 @@ BACKENDS = {"jax", "tensorflow", "torch"}
 OPTIONAL = {"dask", "distributed", "keras_tuner", "matplotlib", "sklearn"}
 OPTIONAL |= {"scipy"}
 # Modules that are imported when they are first asked for, and what they need.
-ON_DEMAND = {"tuner": {"keras_tuner"}}
+ON_DEMAND = {"plotting": {"matplotlib"}, "tuner": {"keras_tuner"}}
 # Helpers of other modules.
 INTERNAL = {"at_least_float32"}
 once = pytest.mark.once

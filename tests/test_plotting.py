@@ -167,9 +167,3 @@ def test_pyplot_is_left_alone():
     loaded = "matplotlib.pyplot" in sys.modules
     plotting.class_covariance(found([[0, 1], [2]], 3))
     assert ("matplotlib.pyplot" in sys.modules) == loaded
-
-
-def test_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r'"keras-distill\[plot\]"'):
-        plotting.class_covariance(found([[0, 1], [2]], 3))

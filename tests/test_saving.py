@@ -162,6 +162,18 @@ def test_file_knows_a_teacher_that_was_retrained_between_two_fits(tmp_path):
     loaded.teacher = retrained
 
 
+def test_file_knows_the_teacher_as_it_is_when_it_is_saved(tmp_path):
+    first, changed = make_teacher(), make_teacher(name="changed")
+    distiller = compiled(twin(first), make_student())
+    train(distiller)
+    distiller.save(tmp_path / "before.keras")
+    distiller.teacher.set_weights(changed.get_weights())
+    loaded = loaded_again(distiller, tmp_path)
+    with pytest.raises(ValueError, match=REFUSED):
+        loaded.teacher = first
+    loaded.teacher = changed
+
+
 def test_file_does_not_grow_with_the_teacher(tmp_path):
     sizes = []
     for units in (8, 800):

@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 
-from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.layers import all_layers
 
 Tensor = Any
@@ -30,18 +29,6 @@ class FrozenModel:
         self.model = model
         self._other = other
         self._own: list | None = None
-        self._fingerprint: str | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Computed once, and kept until `forget_fingerprint`."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.model)
-        return self._fingerprint
-
-    def forget_fingerprint(self) -> None:
-        """The weights may have been set anew since the last training run."""
-        self._fingerprint = None
 
     def values(self) -> list:
         return [variable.value for variable in self._own_variables()]

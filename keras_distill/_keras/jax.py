@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     values: Any
 
 
-def split(data: Any) -> tuple[Any, Any]:
+def unfed(data: Any) -> tuple[Any, Any]:
     """Splits what a step received into the user's batch and fed values."""
     return data if isinstance(data, Batch) else (data, None)
 

@@ -29,7 +29,7 @@ class FedModel(keras.Model):
     """A model whose steps read what is not its own, such as another model.
 
     Abstract: a subclass says what its steps read, and takes it from the data
-    that they receive, by `jax.split`.
+    that they receive, by `jax.unfed`.
     """
 
     # Names of properties that Keras must neither track nor save.

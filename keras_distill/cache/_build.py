@@ -54,7 +54,7 @@ def records(
         yield layout.encode(logits(), _checksums.checks(x))
 
 
-def read_json(folder: pathlib.Path) -> dict | None:
+def present_plan(folder: pathlib.Path) -> dict | None:
     """A folder's manifest or else its plan, None if it holds neither."""
     for name in (_shards.MANIFEST, _shards.PLAN):
         if (folder / name).exists():
@@ -95,7 +95,7 @@ class Build:
         """Whether the folder is new; refuses one with something else."""
         # Listed first: another worker may write its plan in between.
         names = sorted(path.name for path in self.folder.iterdir())
-        present = read_json(self.folder)
+        present = present_plan(self.folder)
         if present is None:
             _require_empty(self.folder, names)
             return True

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_distill import _checksums, _data_checks, _validation
+from keras_distill import _checksums, _validation
 from keras_distill.cache import _records, _shards
 from keras_distill.cache._batches import Source
 from keras_distill.cache._teachers import Forward, shown
@@ -82,7 +82,6 @@ def make_plan(
     checks = _checksums.checks(x)
     _require_repeatable(checks, _checksums.checks(source.first()))
     logits = forward(x)()
-    _data_checks.values(logits, None)
     layout = _records.Layout(logits.shape[1:], options.dtype, options.top_k)
     layout.encode(logits, checks)  # Refuses what cannot be kept.
     return Plan(
@@ -118,7 +117,7 @@ def _batches_per_shard(
     if examples is None:
         size = layout.numpy_dtype.itemsize
         examples = min(_SHARD_EXAMPLES, _SHARD_BYTES // size)
-    return max(1, int(examples) // batch_size)
+    return max(1, int(examples) // int(batch_size))
 
 
 # A folder that holds something else.

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_distill import _data_checks
 from keras_distill._attached import TopKLogits
 from keras_distill._numpy import logsumexp
 from keras_distill._validation import is_whole
@@ -83,6 +84,7 @@ class Layout:
                 f"example. Received: {logits.shape[1:]} after {self.shape}. "
                 "Pad the inputs to one length."
             )
+        _data_checks.finite_logits("teacher", logits)
         self._check_range(logits)
         records = np.zeros(len(logits), self.numpy_dtype)
         records["inputs_crc32"] = checks
@@ -96,12 +98,6 @@ class Layout:
     def _check_range(self, logits: np.ndarray) -> None:
         """Refuses logits that the dtype cannot hold."""
         peak = max(logits.max(), -logits.min())
-        if not np.isfinite(peak):
-            raise ValueError(
-                "The teacher's logits must be finite. Received: NaN or "
-                "infinite logits. Check the teacher's weights and the "
-                "preprocessing of its inputs."
-            )
         if peak > _LARGEST[self.dtype]:
             raise ValueError(
                 f"The teacher's logits do not fit into {self.dtype}. Received: "

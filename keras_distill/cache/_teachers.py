@@ -13,8 +13,9 @@ from keras_distill._keras.fingerprint import fingerprint as of_weights
 from keras_distill._keras.frozen import FrozenModel
 from keras_distill.cache import _records
 
-# Begins a batch of NumPy arrays; what it returns gives float32 logits when it
-# is called, so that a device is busy with one batch while another is written.
+# Takes a batch of NumPy arrays; what it returns gives float32 logits when it is
+# called. A model has begun by then, so that a device is busy with one batch
+# while another is written; a function begins when it is called.
 Forward = Callable[[Any], Callable[[], np.ndarray]]
 
 
@@ -68,6 +69,8 @@ def _require_function(value: Any) -> None:
         hint = "Pass an instance, not the class."
     elif isinstance(value, keras.layers.Layer):
         hint = "Wrap layers in a keras.Model."
+    elif _validation.are_models(value):
+        hint = "Make one teacher of several models with kd.Ensemble(models)."
     raise TypeError(
         "`teacher` must be a keras.Model, or a function of a batch with a "
         f"`fingerprint`. Received: teacher={value!r} of type "
@@ -162,8 +165,8 @@ def _array(outputs: Any) -> np.ndarray:
 
 
 def _numbers(logits: np.ndarray, outputs: Any) -> np.ndarray:
-    # The kind of bfloat16, which NumPy does not know itself, is "V".
-    if logits.dtype.kind not in "fiuV":
+    # NumPy does not know bfloat16 itself, and tells its kind as void.
+    if logits.dtype.kind not in "fiu" and logits.dtype.name != "bfloat16":
         raise ValueError(
             "`teacher` must give real numbers. Received: "
             f"{type(outputs).__name__} of dtype {logits.dtype}. Return an "

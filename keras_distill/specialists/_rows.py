@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _data
+from keras_distill import _checksums, _data
 from keras_distill.specialists._mixture import Mixture
 
 
@@ -29,7 +29,11 @@ def read(arrays: tuple, num_classes: int | None) -> Examples:
     """Reads the labels; refuses other labels, and arrays that do not fit."""
     x, labels, weight = keras.utils.unpack_x_y_sample_weight(arrays)
     labels = _data.class_numbers(labels, num_classes)
-    _data.same_rows((x, labels, weight))
+    if weight is not None:
+        weight = np.asarray(_checksums.arrays(weight))
+        _data.same_rows((x, labels, weight))
+        weight = _data.weights(weight, labels.shape)
+    _data.same_rows((x, labels))
     return Examples(x, labels, weight)
 
 
