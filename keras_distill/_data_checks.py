@@ -55,15 +55,21 @@ def labels_in_range(labels: Any, shape: Any) -> None:
 
 
 def not_empty(name: str, data: Any) -> None:
-    """Refuses missing data, and arrays without rows."""
+    """Refuses missing data, arrays without rows, a PyDataset of no batch."""
     leaves = keras.tree.flatten(data)
     first = leaves[0] if leaves else None
     rows = getattr(first, "shape", None)
-    if first is None or (rows and rows[0] == 0):
+    found = None
+    if first is None:
+        found = f"{name}=None"
+    elif rows and rows[0] == 0:
+        found = f"{name}=arrays without rows"
+    elif isinstance(data, keras.utils.PyDataset) and data.num_batches == 0:
+        found = "an empty PyDataset"
+    if found:
         raise ValueError(
-            f"`{name}` must hold at least one batch. Received: {name}="
-            f"{'None' if first is None else 'arrays without rows'}. Pass "
-            "arrays, or a dataset that yields batches."
+            f"`{name}` must hold at least one batch. Received: {found}. "
+            "Pass arrays, or a dataset that yields batches."
         )
 
 

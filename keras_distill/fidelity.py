@@ -15,12 +15,16 @@ from keras_distill._keras.trainer import FedModel
 
 Tensor = Any
 
+# What needs no labels.
+_RELATIVE = ("agreement_at_1", "agreement_at_5", "kl_divergence")
+
 
 def evaluate_fidelity(
     teacher: keras.Model,
     student: keras.Model,
     dataset: Any,
     *,
+    ignore_class: int | None = None,
     batch_size: int | None = None,
     verbose: int | str = "auto",
 ) -> dict[str, float]:
@@ -38,7 +42,8 @@ def evaluate_fidelity(
     The calibration error is that of Guo et al. 2017 with 15 bins of equal
     width: `sum_b n_b/n |accuracy_b - confidence_b|`, where the confidence is
     the probability of the most probable class. Without labels only the first
-    three entries are computed. With logits of shape `(batch, time, classes)`
+    three entries are computed; an example whose label is `ignore_class` counts
+    as one without. With logits of shape `(batch, time, classes)`
     each time step counts as an example, unless the student masks it; sample
     weights weigh every entry.
 
@@ -49,6 +54,9 @@ def evaluate_fidelity(
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, or a
             tuple of arrays `(x,)`, `(x, y)` or `(x, y, sample_weight)`. Labels
             are class numbers, or one-hot in the shape of the logits.
+        ignore_class: The label of examples that have none, as in
+            `keras.losses.SparseCategoricalCrossentropy`; -1 or 255, for
+            example. None if there is no such label.
         batch_size: Batch size for arrays, 32 by default.
         verbose: 0, 1, 2 or "auto", as in `keras.Model.evaluate`.
 
@@ -58,7 +66,8 @@ def evaluate_fidelity(
     Raises:
         TypeError: If `teacher` or `student` is not a Keras model.
         ValueError: If one of them ends in probabilities, if their class counts
-            differ, or if the dataset is empty.
+            differ, if the dataset is empty, or if a label is neither a class
+            nor `ignore_class`.
 
     Example:
 
@@ -74,45 +83,56 @@ def evaluate_fidelity(
         _validation.one_output(name, model)
         graph.require_logits(name, model)
     _validation.same_outputs(models)
-    comparison = _Comparison(teacher, student)
+    if not (ignore_class is None or _validation.is_whole(ignore_class)):
+        raise ValueError(
+            "`ignore_class` must be None or a whole number. Received: "
+            f"ignore_class={ignore_class!r}. Pass the label that stands for "
+            "none, for example -1."
+        )
+    comparison = _Comparison(teacher, student, ignore_class)
     comparison.compile()
     x, y, sample_weight = dataset, None, None
     if isinstance(dataset, tuple):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset)
     # Keras on TensorFlow makes up a batch of zeros for empty arrays.
     _data_checks.not_empty("dataset", x)
-    _data_checks.labels_in_range(y, _validation.output_shapes(teacher))
     with warnings.catch_warnings():
         # Keras says so at the end of every generator.
         warnings.filterwarnings("ignore", "Your input ran out of data")
         comparison.evaluate(x, y, batch_size, verbose, sample_weight)
-    results = comparison.get_metrics_result()
-    if not results or not float(comparison.weight_seen):
+    comparison.require_classes()
+    if not float(comparison.weight_seen):
         raise ValueError(
             "`dataset` must hold at least one batch of positive weight. "
             "Received: no batch. A generator can be read only once; pass a new "
             "one."
         )
-    return {name: float(value) for name, value in results.items()}
+    return comparison.found()
 
 
 class _Comparison(FedModel):
     """Keras's evaluation loop around two models that it must not change."""
 
-    def __init__(self, teacher: keras.Model, student: keras.Model) -> None:
+    def __init__(
+        self,
+        teacher: keras.Model,
+        student: keras.Model,
+        ignore_class: int | None,
+    ) -> None:
         super().__init__(name="fidelity", dtype="float32", autocast=False)
         self._frozen_teacher = FrozenModel(teacher)
         self._frozen_student = FrozenModel(student)
         self.supports_jit = supports_jit(teacher, student)
         self._means: dict[str, Any] = {
-            name: keras.metrics.Mean(name=name)
-            for name in ("agreement_at_1", "agreement_at_5", "kl_divergence")
+            name: keras.metrics.Mean(name=name) for name in _RELATIVE
         }
         for name in ("teacher", "student"):
             self._means[f"{name}_accuracy"] = keras.metrics.Mean()
             self._means[f"{name}_nll"] = keras.metrics.Mean()
             self._means[f"{name}_ece"] = CalibrationError()
-        self._names: tuple[str, ...] = ()
+        self._ignore_class = ignore_class
+        self._no_classes = keras.metrics.Sum(name="no_classes")
+        self._names: tuple[str, ...] = ()  # What the steps measure.
         self.supports_masking = True
         self.built = teacher.built and student.built
 
@@ -150,17 +170,49 @@ class _Comparison(FedModel):
     ) -> dict:
         teacher, student = map(transforms.at_least_float32, y_pred)
         _validation.same_shape(teacher, student)
-        updates = _relative(teacher, student)
+        self._update(_relative(teacher, student), sample_weight)
+        self._names = _RELATIVE if y is None else tuple(self._means)
         if y is not None:
-            updates |= _absolute("teacher", teacher, y)
-            updates |= _absolute("student", student, y)
-        self._names = tuple(updates)
-        for name, values in updates.items():
-            self._means[name].update_state(values, sample_weight=sample_weight)
+            labels, weight = self._labels(y, student, sample_weight)
+            self._update(_absolute("teacher", teacher, labels), weight)
+            self._update(_absolute("student", student, labels), weight)
         return self.get_metrics_result()
+
+    def _update(self, found: dict[str, Any], weight: Tensor) -> None:
+        for name, values in found.items():
+            self._means[name].update_state(values, sample_weight=weight)
+
+    def _labels(self, y: Tensor, logits: Tensor, weight: Tensor) -> tuple:
+        """Class numbers, and the weights of the examples that have one."""
+        labels = _class_numbers(y, logits)
+        known = (labels >= 0) & (labels < ops.shape(logits)[-1])
+        void = ops.zeros_like(known)
+        if self._ignore_class is not None:
+            void = labels == self._ignore_class
+        wrong = ops.cast(~(known | void), weight.dtype)
+        self._no_classes.update_state(wrong * ops.cast(weight > 0, wrong.dtype))
+        labels = ops.where(known, labels, 0)
+        return labels, weight * ops.cast(known & ~void, weight.dtype)
+
+    def require_classes(self) -> None:
+        """Refuses labels that no step could refuse."""
+        wrong = int(self._no_classes.result())
+        if wrong:
+            raise ValueError(
+                "Labels must be class numbers from 0, below the number of "
+                f"output units. Received: {wrong} labels that are not, and "
+                f"ignore_class={self._ignore_class}. Check the label encoding, "
+                "or pass the label that stands for none as `ignore_class`."
+            )
 
     def get_metrics_result(self) -> dict:
         return {name: self._means[name].result() for name in self._names}
+
+    def found(self) -> dict[str, float]:
+        """What was measured; that of labels if any example has one."""
+        labelled = float(self._means["student_accuracy"].count) > 0
+        names = self._means if labelled else _RELATIVE
+        return {name: float(self._means[name].result()) for name in names}
 
 
 class _Weight(keras.losses.Loss):
@@ -193,7 +245,6 @@ def _in_top_k(labels: Tensor, logits: Tensor, k: int) -> Tensor:
 
 
 def _absolute(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    labels = _class_numbers(labels, logits)
     log_p = transforms.log_probabilities(logits)
     chosen = ops.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
     correct = labels == ops.cast(ops.argmax(logits, axis=-1), "int32")

@@ -33,5 +33,5 @@ def test_a_single_linear_unit_is_refused():
 
 def test_labels_without_a_unit_are_refused_in_fidelity():
     data = models.data(8)[0], np.full(8, models.CLASSES)
-    with pytest.raises(ValueError, match=f"a label of {models.CLASSES} for"):
+    with pytest.raises(ValueError, match="Received: 8 labels that are not"):
         kd.evaluate_fidelity(models.linear(), models.linear(), data, verbose=0)

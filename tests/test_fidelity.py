@@ -116,6 +116,58 @@ def test_forms_of_labels(convert):
     assert_equal(actual, expected(logits(teacher, x), logits(student, x), y))
 
 
+@pytest.mark.parametrize("ignored", [-1, 255, 0])
+def test_an_ignored_label_is_none(ignored):
+    shape = (3, FEATURES)
+    teacher, student = model(shape=shape), model(shape=shape)
+    x, y = data(shape=shape)
+    weight = np.arange(y.size).reshape(y.shape) % 4
+    y = np.where((weight == 1) | (y == ignored), ignored, y)
+    v, z = logits(teacher, x), logits(student, x)
+    actual = fidelity(
+        teacher, student, (x, y, weight), ignore_class=ignored, batch_size=16
+    )
+    labelled = np.ravel(weight * (y != ignored))
+    reference_value = expected(v, z, np.where(y == ignored, 0, y), labelled)
+    reference_value |= expected(v, z, weight=np.ravel(weight))
+    assert_equal(actual, reference_value)
+
+
+def test_data_whose_labels_are_all_ignored_are_unlabelled():
+    teacher, student = model(), model()
+    x, y = data()
+    actual = fidelity(teacher, student, (x, 0 * y - 1), ignore_class=-1)
+    assert_equal(actual, fidelity(teacher, student, (x,)))
+
+
+@pytest.mark.parametrize("label", [-1, CLASSES, 255])
+@pytest.mark.parametrize("kind", ["arrays", "generator"])
+def test_labels_that_are_no_class_are_refused(label, kind):
+    x, y = data()
+    y[3:5] = label
+    batches = ((x[i : i + 8], y[i : i + 8]) for i in range(0, ROWS, 8))
+    dataset = (x, y) if kind == "arrays" else batches
+    with pytest.raises(
+        ValueError, match="2 labels that are not, and ignore_cl"
+    ):
+        fidelity(model(), model(), dataset, ignore_class=-2)
+
+
+def test_labels_that_weigh_nothing_may_be_anything():
+    teacher, student = model(), model()
+    x, y = data()
+    weight = np.arange(ROWS) % 2
+    void = np.where(weight == 0, -1, y)
+    found = [fidelity(teacher, student, (x, t, weight)) for t in (y, void)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "void"])
+def test_a_bad_ignore_class_is_refused(value):
+    with pytest.raises(ValueError, match=f"Received: ignore_class={value!r}"):
+        fidelity(model(), model(), data(), ignore_class=value)
+
+
 @pytest.mark.parametrize("column", [False, True])
 def test_sample_weights_repeat_examples(column):
     teacher, student = model(), model()
