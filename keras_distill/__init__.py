@@ -1,4 +1,15 @@
-"""keras_distill: knowledge distillation for Keras 3."""
+"""keras_distill: knowledge distillation for Keras 3.
+
+    import keras_distill as kd
+
+    distiller = kd.Distiller(teacher, student, kd.losses.SoftTargets(4.0))
+    distiller.compile("adam", loss, metrics=["accuracy"])
+    distiller.fit(x, y, epochs=20)
+    distiller.student.save("student.keras")  # a plain Keras model
+
+Each name in `kd.__all__` has formulas, shapes, errors and an example in its own
+`help`.
+"""
 
 import importlib
 import importlib.util

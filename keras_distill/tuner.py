@@ -47,6 +47,9 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     grid, pass `hyperparameters` with an `hp.Choice("temperature", [...])` to
     the tuner: what is there first wins, where all `losses` have a temperature.
 
+    A tuner goes on with what it finds in its `directory`, whatever the teacher:
+    give each teacher a directory of its own, or pass `overwrite=True`.
+
     keras-tuner clears Keras's global state before each trial. The dtype policy
     and the distribution that were set when this object was made are set again.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 _COMMON: dict[str, dict[str, Any]] = {
     "short": {"action": "store_true", "help": "a quick check"},
-    "out": {"help": "folder for the results"},
+    "out": {"help": "folder for the results, those committed if left out"},
 }
 _SOME: dict[str, dict[str, Any]] = {
     "data_dir": {"help": "folder of TFDS data; downloaded if left out"},

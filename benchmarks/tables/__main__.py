@@ -15,8 +15,11 @@ from benchmarks.tables.pages import pages, rewritten
 def main(
     files: Sequence[pathlib.Path], arguments: list[str] | None = None
 ) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args(arguments).check
     changed = [file for file in files if update(file, write=not check)]
     print("changed:", ", ".join(map(str, changed)) or "nothing")

@@ -167,6 +167,10 @@ def match_class_frequencies(
     learn the bias of a class that the transfer set omits, "much too low" in
     Hinton et al. 2015, section 3, from how frequent the class is.
 
+    The frequencies must be those in these very inputs. A model that is sure of
+    its answers needs large shifts for small differences, so that a few hundred
+    inputs and rounded frequencies can do more harm than good.
+
     Args:
         model: A model that ends in logits, shape `(..., classes)`.
         inputs: Inputs in which classes are as frequent as given: an array, a
