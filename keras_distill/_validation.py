@@ -1,5 +1,6 @@
 """Checks shared by several modules: received, expected, how to fix it."""
 
+import contextlib
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -170,15 +171,22 @@ def loss_from_logits(loss: Any) -> None:
     """Refuses compiled cross-entropies that expect probabilities."""
     for item in keras.tree.flatten(loss):
         name = item if isinstance(item, str) else getattr(item, "__name__", "")
-        if name in _CROSSENTROPIES or (
-            getattr(item, "from_logits", None) is False
-        ):
+        if name in _CROSSENTROPIES or _from_logits(item) is False:
             raise ValueError(
                 "The student ends in logits, but the loss passed to "
                 f"`compile()` expects probabilities. Received: loss={item!r}. "
                 "Pass the loss object with from_logits=True, for example "
                 "keras.losses.SparseCategoricalCrossentropy(from_logits=True)."
             )
+
+
+def _from_logits(loss: Any) -> Any:
+    """What a loss object says of it, as an attribute or in its config."""
+    said = getattr(loss, "from_logits", None)
+    if said is None and isinstance(loss, keras.losses.Loss):
+        with contextlib.suppress(NotImplementedError):
+            said = loss.get_config().get("from_logits")
+    return said
 
 
 def distillation_loss(loss: Any) -> None:

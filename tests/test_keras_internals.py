@@ -6,6 +6,7 @@ missing is in `test_private_names.py`; what a step relies on under a TensorFlow
 strategy, in `test_distribution.py`.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import h5py
@@ -14,6 +15,8 @@ import models
 import numpy as np
 import pytest
 from keras import layers, ops
+
+from keras_distill._keras.jax import list_of_batches
 
 pytestmark = pytest.mark.internals
 
@@ -242,6 +245,28 @@ def test_a_step_function_takes_a_state_and_needs_only_next(phase):
     RUNS[phase](model)
     expected = shapes(state_of(model, phase))
     assert [shapes(state) for state in seen] == [expected] * 2
+
+
+@on_jax
+def test_stacked_batches_of_several_steps_may_be_a_list_of_batches():
+    """Else values cannot be fed to several steps in one execution."""
+    model, _ = recording()
+    compiled(model, steps_per_execution=2)
+    model.make_train_function()
+    function, seen, several = model.train_function, [], list_of_batches()
+
+    def call(state, iterator):
+        data = next(iterator)
+        seen.append(len(data[0]))
+        if several is None:
+            return function(state, itertools.chain([data], iterator))
+        one_by_one = [[array[i] for array in data[:2]] for i in range(2)]
+        return function(state, OnlyNext(several(one_by_one)))
+
+    model.train_function = call
+    models.fit(model, X, Y, batch_size=4)
+    # Two steps of four examples each, or the first of two batches of four.
+    assert seen == [4 if several is None else 2]
 
 
 @on_jax

@@ -5,6 +5,7 @@ model's variables into the state of a compiled step and empties the variables.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -49,9 +50,13 @@ def guarded(
     if keras.backend.backend() != "jax":
         return step_function
 
+    def feed(iterator: Iterator) -> Any:
+        found, steps = values(), model.steps_per_execution
+        return iterator if found is None else _Feed(iterator, found, steps)
+
     def call(state: tuple, iterator: Iterator) -> Any:
         try:
-            return step_function(state, _feed(iterator, values()))
+            return step_function(state, feed(iterator))
         except StopIteration:
             raise
         except BaseException:
@@ -61,18 +66,38 @@ def guarded(
     return call
 
 
-def _feed(iterator: Iterator, values: Any) -> Any:
-    return iterator if values is None else _Feed(iterator, values)
-
-
 class _Feed:
-    """What Keras's step functions need of an iterator: `next`."""
+    """What Keras's step functions need of an iterator: `next`.
 
-    def __init__(self, iterator: Iterator, values: Any) -> None:
-        self._iterator, self._values = iterator, values
+    From Keras 3.16 on, several steps per execution get their batches stacked,
+    and scan them. Values beside them would have to be stacked as well, a copy
+    for each step. As a list, which Keras itself makes of the last batches, they
+    are trained on one by one, as on Keras 3.15.
+    """
 
-    def __next__(self) -> Batch:
-        return Batch(next(self._iterator), self._values)
+    def __init__(self, iterator: Iterator, values: Any, steps: int) -> None:
+        self._iterator, self._values, self._steps = iterator, values, steps
+
+    def __next__(self) -> Any:
+        data, several = next(self._iterator), list_of_batches()
+        if self._steps == 1 or several is None:
+            return Batch(data, self._values)
+        batches = data if isinstance(data, several) else _unstacked(data)
+        return several([Batch(batch, self._values) for batch in batches])
+
+
+def _unstacked(data: Any) -> list:
+    count = len(keras.tree.flatten(data)[0])
+    return [
+        keras.tree.map_structure(lambda a, i=i: a[i], data)
+        for i in range(count)
+    ]
+
+
+def list_of_batches() -> Any:
+    """Keras's class of batches that are not stacked, None before 3.16."""
+    place = "keras.src.trainers.data_adapters.data_adapter_utils"
+    return getattr(sys.modules.get(place), "PartialBatchList", None)
 
 
 def _give_back(model: Any, variables: list, state: tuple) -> None:
