@@ -39,7 +39,8 @@ def soft_targets(
     Args:
         teacher_logits: Unnormalised logits `v`, shape `(..., classes)`.
         student_logits: Unnormalised logits `z`, same shape.
-        temperature: `T`, greater than 0, applied to both.
+        temperature: `T`, greater than 0, applied to both; the value of a scalar
+            tensor is not checked.
 
     Returns:
         Loss in nats per distribution, shape `(...)`, at least float32.
@@ -55,8 +56,8 @@ def soft_targets(
     >>> round(float(loss[0]), 4)
     0.4438
     """
-    temperature = _validation.temperature(temperature)
     teacher_logits, student_logits = _pair(teacher_logits, student_logits)
+    temperature = _validation.temperature_of(teacher_logits, temperature)
     log_p = transforms.log_probabilities(teacher_logits, temperature)
     log_q = transforms.log_probabilities(student_logits, temperature)
     return temperature**2 * _kl_divergence(log_p, log_q)
@@ -102,7 +103,8 @@ def ttm(
     Args:
         teacher_logits: Unnormalised logits `v`, shape `(..., classes)`.
         student_logits: Unnormalised logits `z`, same shape.
-        temperature: `T = 1/gamma`, greater than 0, applied to the teacher.
+        temperature: `T = 1/gamma`, greater than 0, applied to the teacher; the
+            value of a scalar tensor is not checked.
 
     Returns:
         Loss in nats per distribution, shape `(...)`, at least float32.
@@ -134,7 +136,8 @@ def wttm(
     Args:
         teacher_logits: Unnormalised logits `v`, shape `(..., classes)`.
         student_logits: Unnormalised logits `z`, same shape.
-        temperature: `T = 1/gamma`, greater than 0, applied to the teacher.
+        temperature: `T = 1/gamma`, greater than 0, applied to the teacher; the
+            value of a scalar tensor is not checked.
 
     Returns:
         Loss in nats per distribution, shape `(...)`, at least float32.
@@ -167,7 +170,12 @@ def _kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 class _TemperedLoss(keras.losses.Loss):
-    """A loss with one hyperparameter, the temperature."""
+    """A loss with one hyperparameter, the temperature.
+
+    It may be set at any moment. In a step of a Distiller it is a tensor.
+    """
+
+    numbers = ("temperature",)
 
     def __init__(
         self,
@@ -177,7 +185,15 @@ class _TemperedLoss(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.temperature = _validation.temperature(temperature)
+        self.temperature = temperature
+
+    @property
+    def temperature(self) -> float:
+        return self.__dict__["temperature"]
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.__dict__["temperature"] = _validation.temperature(value)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "temperature": self.temperature}
@@ -191,7 +207,8 @@ class SoftTargets(_TemperedLoss):
     section 2; see `kd.losses.soft_targets`.
 
     Args:
-        temperature: `T`, greater than 0, applied to teacher and student.
+        temperature: `T`, greater than 0, applied to teacher and student; an
+            attribute that may be set at any moment.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
@@ -270,7 +287,8 @@ class TTM(_TemperedLoss):
     weight `beta`: `hard_loss_weight=1.0, soft_loss_weight=beta`.
 
     Args:
-        temperature: `T = 1/gamma`, greater than 0.
+        temperature: `T = 1/gamma`, greater than 0; an attribute that may be
+            set at any moment.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
@@ -309,7 +327,8 @@ class WTTM(_TemperedLoss):
     `hard_loss_weight=1.0, soft_loss_weight=beta`.
 
     Args:
-        temperature: `T = 1/gamma`, greater than 0.
+        temperature: `T = 1/gamma`, greater than 0; an attribute that may be
+            set at any moment.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
