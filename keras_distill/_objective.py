@@ -60,6 +60,16 @@ class Objective:
         return sum(keras.tree.flatten(losses))
 
 
+def given_or_declared(loss: Any, hard: Any, soft: Any) -> tuple[Any, Any]:
+    """Weights, where they are None those that the loss declares, or 1."""
+    _validation.distillation_loss(loss)
+    declared = getattr(loss, "default_weights", (1.0, 1.0))
+    return (
+        declared[0] if hard is None else hard,
+        declared[1] if soft is None else soft,
+    )
+
+
 def objective(
     distillation_loss: Any, hard_loss_weight: Any, soft_loss_weight: Any
 ) -> Objective:

@@ -14,7 +14,12 @@ from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.numbers import Door
 from keras_distill._keras.sample_weights import per_output
-from keras_distill._objective import Targets, objective, weighted
+from keras_distill._objective import (
+    Targets,
+    given_or_declared,
+    objective,
+    weighted,
+)
 from keras_distill._registration import register
 
 Tensor = Any
@@ -68,8 +73,11 @@ class Distiller(trainer.FedModel):
             several outputs, the soft losses of all of them are added.
         distillation_loss: A `keras.losses.Loss`, called with teacher logits,
             student logits and sample weights; see `kd.losses`.
-        hard_loss_weight: Weight of the compiled loss, at least 0.
-        soft_loss_weight: Weight of the distillation loss, at least 0.
+        hard_loss_weight: Weight of the compiled loss, at least 0. `None` is
+            what the loss has in `default_weights`: 0.1 for `SoftTargets` and
+            `LogitMatching`, 1 for others. A loss set later changes no weight.
+        soft_loss_weight: Weight of the distillation loss, at least 0. `None`:
+            0.9, a `beta` near the paper's for `TTM` and `WTTM`, 1 for others.
         name: Name of the model.
         **kwargs: Passed to `keras.Model`.
 
@@ -108,14 +116,17 @@ class Distiller(trainer.FedModel):
         student: keras.Model,
         distillation_loss: keras.losses.Loss,
         *,
-        hard_loss_weight: float = 0.1,
-        soft_loss_weight: float = 0.9,
+        hard_loss_weight: float | None = None,
+        soft_loss_weight: float | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
         graph.require_logits("student", student)
-        terms = objective(distillation_loss, hard_loss_weight, soft_loss_weight)
+        weights = given_or_declared(
+            distillation_loss, hard_loss_weight, soft_loss_weight
+        )
+        terms = objective(distillation_loss, *weights)
         # The student's policy decides on autocasting and on loss scaling.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(name=name, **kwargs)

@@ -241,6 +241,52 @@ def test_both_weights_of_zero_are_refused():
     assert model.hard_loss_weight == 0.3
 
 
+# Weights that nobody gave.
+
+DEFAULTS = [
+    (kd.losses.SoftTargets(4.0), (0.1, 0.9)),
+    (kd.losses.LogitMatching(), (0.1, 0.9)),
+    (kd.losses.TTM(10.0), (1.0, 60.0)),
+    (kd.losses.WTTM(10.0), (1.0, 2.0)),
+    (keras.losses.MeanSquaredError(), (1.0, 1.0)),
+]
+
+
+def weights_of(model):
+    return model.hard_loss_weight, model.soft_loss_weight
+
+
+@pytest.mark.parametrize("loss, weights", DEFAULTS)
+def test_a_loss_declares_the_weights_that_it_has_by_default(loss, weights):
+    pair = models.linear(seed=2), models.linear()
+    assert weights_of(kd.Distiller(*pair, loss)) == pytest.approx(weights)
+    given = kd.Distiller(*pair, loss, hard_loss_weight=0.5)
+    assert weights_of(given) == pytest.approx((0.5, weights[1]))
+
+
+@pytest.mark.parametrize("name", ["hard_loss_weight", "soft_loss_weight"])
+def test_weights_of_a_new_distiller_are_checked(name):
+    with pytest.raises(ValueError, match=f"`{name}` must not be negative"):
+        kd.Distiller(None, models.linear(), kd.losses.TTM(2.0), **{name: -1})
+
+
+def test_default_weights_are_resolved_once():
+    loss = kd.losses.TTM(2.0)
+    model = kd.Distiller(models.linear(seed=2), models.linear(), loss)
+    before = weights_of(model)
+    loss.temperature = 5.0
+    assert weights_of(kd.Distiller.from_config(model.get_config())) == before
+    model.distillation_loss = kd.losses.SoftTargets(4.0)
+    assert weights_of(model) == before
+
+
+def test_weights_cannot_be_set_to_none():
+    model = made()
+    with pytest.raises(TypeError, match="`hard_loss_weight` must be a real"):
+        model.hard_loss_weight = None
+    assert weights_of(model) == (0.3, 0.7)
+
+
 # Terms, losses and teachers.
 
 
