@@ -56,6 +56,21 @@ def temperature(value: Any) -> float:
     return number
 
 
+def temperature_of(logits: Any, value: Any) -> Any:
+    """Returns a temperature by which logits can be divided.
+
+    A step has it as a scalar tensor, whose value only its setter could check.
+    """
+    if not keras.ops.is_tensor(value):
+        return temperature(value)
+    if len(value.shape) > 0:
+        raise ValueError(
+            "`temperature` must be one number. Received: a tensor of shape "
+            f"{tuple(value.shape)}. Pass a number or a scalar tensor."
+        )
+    return keras.ops.cast(value, logits.dtype)
+
+
 def weight(name: str, value: Any) -> float:
     """Returns the weight of a loss term as a float of at least zero."""
     return at_least_zero(
@@ -104,6 +119,16 @@ def is_model(name: str, value: Any) -> None:
         raise TypeError(
             f"`{name}` must be a keras.Model. Received: {name}={value!r} of "
             f"type {type(value).__name__}. {_hint(name, value)}"
+        )
+
+
+def is_built(name: str, model: keras.Model) -> None:
+    """Refuses a model whose variables a step on JAX would have to make."""
+    if not model.built:
+        raise ValueError(
+            f"`{name}` must be built where it is set while `fit` runs. "
+            f"Received: {name}={model.name!r}, which has no variables yet. "
+            "Call it once on a batch of data first, or set it before `fit`."
         )
 
 

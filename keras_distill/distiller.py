@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,17 +12,17 @@ from keras_distill._keras import graph, trainer
 from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
+from keras_distill._keras.numbers import Door
 from keras_distill._keras.sample_weights import per_output
+from keras_distill._objective import (
+    Targets,
+    given_or_declared,
+    objective,
+    weighted,
+)
 from keras_distill._registration import register
 
 Tensor = Any
-
-
-class Targets(NamedTuple):
-    """What a training step compares the student with."""
-
-    labels: Any
-    teacher_logits: Any
 
 
 @register
@@ -39,6 +39,12 @@ class Distiller(trainer.FedModel):
     Keras's own. The teacher runs once per training step, in inference mode, and
     is never changed, tracked or saved. `predict`, `evaluate` and validation
     use the student alone, and `distiller.student` is a plain Keras model.
+
+    Both weights, `distillation_loss`, its `temperature` and `teacher` may be
+    set at any moment, in a callback too: checked at once, in force at the next
+    step. New numbers compile nothing anew, except from or to 0; a new loss or
+    teacher does. A loss of one's own names the attributes that may change in
+    `numbers = ("temperature",)`, and gets them as scalar tensors in a step.
 
     In `compile`, losses must take logits (`from_logits=True`). `loss=None`
     trains on the teacher alone: `fit(x)` without labels, or with labels that
@@ -69,8 +75,11 @@ class Distiller(trainer.FedModel):
             several outputs, the soft losses of all of them are added.
         distillation_loss: A `keras.losses.Loss`, called with teacher logits,
             student logits and sample weights; see `kd.losses`.
-        hard_loss_weight: Weight of the compiled loss, at least 0.
-        soft_loss_weight: Weight of the distillation loss, at least 0.
+        hard_loss_weight: Weight of the compiled loss, at least 0. `None` is
+            what the loss has in `default_weights`: 0.1 for `SoftTargets` and
+            `LogitMatching`, 1 for others. A loss set later changes no weight.
+        soft_loss_weight: Weight of the distillation loss, at least 0. `None`:
+            0.9, a `beta` near the paper's for `TTM` and `WTTM`, 1 for others.
         name: Name of the model.
         **kwargs: Passed to `keras.Model`.
 
@@ -101,6 +110,7 @@ class Distiller(trainer.FedModel):
 
     not_own = ("teacher",)
     _teacher: Any
+    _door: Door
 
     def __init__(
         self,
@@ -108,28 +118,23 @@ class Distiller(trainer.FedModel):
         student: keras.Model,
         distillation_loss: keras.losses.Loss,
         *,
-        hard_loss_weight: float = 0.1,
-        soft_loss_weight: float = 0.9,
+        hard_loss_weight: float | None = None,
+        soft_loss_weight: float | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
         graph.require_logits("student", student)
-        _validation.distillation_loss(distillation_loss)
-        hard = _validation.weight("hard_loss_weight", hard_loss_weight)
-        soft = _validation.weight("soft_loss_weight", soft_loss_weight)
-        if hard == soft == 0:
-            raise ValueError(
-                "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
-                "Received: 0 and 0, which leaves nothing to train on."
-            )
+        weights = given_or_declared(
+            distillation_loss, hard_loss_weight, soft_loss_weight
+        )
+        terms = objective(distillation_loss, *weights)
         # The student's policy decides on autocasting and on loss scaling.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(name=name, **kwargs)
         self.student = student
-        self.distillation_loss = distillation_loss
-        self.hard_loss_weight = hard
-        self.soft_loss_weight = soft
+        self._objective = terms
+        self._door = Door(lambda: self._objective.numbers())
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
         self._in_training = True
@@ -137,11 +142,54 @@ class Distiller(trainer.FedModel):
         self._expected_fingerprint: str | None = None
         self.teacher = teacher
 
-    # The teacher. It lives in a plain object that Keras does not track.
+    # What may be set at any moment, and is in force at the next step. All but
+    # the student lives in plain objects that Keras does not track.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "student" and hasattr(self, name):
+            raise AttributeError(
+                "`student` cannot be replaced. Received: distiller.student = "
+                f"{value!r}. Make a new kd.Distiller(teacher, student, ...), "
+                "or give this student other weights with student.set_weights."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def hard_loss_weight(self) -> float:
+        """Weight of the compiled loss."""
+        return self._objective.hard_loss_weight
+
+    @hard_loss_weight.setter
+    def hard_loss_weight(self, weight: float) -> None:
+        self._change(hard_loss_weight=weight)
+
+    @property
+    def soft_loss_weight(self) -> float:
+        """Weight of the distillation loss."""
+        return self._objective.soft_loss_weight
+
+    @soft_loss_weight.setter
+    def soft_loss_weight(self, weight: float) -> None:
+        self._change(soft_loss_weight=weight)
+
+    @property
+    def distillation_loss(self) -> keras.losses.Loss:
+        """The loss between the logits of teacher and student."""
+        return self._objective.distillation_loss
+
+    @distillation_loss.setter
+    def distillation_loss(self, loss: keras.losses.Loss) -> None:
+        self._change(distillation_loss=loss)
+
+    def _change(self, **changes: Any) -> None:
+        before = self._objective
+        self._objective = now = before.replaced(**changes)
+        if "distillation_loss" in changes or before.terms != now.terms:
+            self.trace_anew()
 
     @property
     def teacher(self) -> keras.Model | None:
-        """The teacher, which may be set anew between two calls of `fit`."""
+        """The teacher, None if there is none."""
         return self._teacher.model if self._teacher else None
 
     @teacher.setter
@@ -149,7 +197,7 @@ class Distiller(trainer.FedModel):
         self._teacher = None if teacher is None else self._freeze(teacher)
         teacher_built = teacher is None or teacher.built
         self.built = self.student.built and teacher_built
-        self.train_function = None
+        self.trace_anew()
 
     def _freeze(self, teacher: keras.Model) -> FrozenModel:
         _validation.is_model("teacher", teacher)
@@ -176,9 +224,19 @@ class Distiller(trainer.FedModel):
                 "...) to go on with another one."
             )
 
-    def fed_values(self, phase: str) -> list | None:
-        reads = phase == "train" and self._teacher
-        return self._teacher.values() if reads else None
+    def fed_values(self, phase: str) -> tuple | None:
+        if phase != "train":
+            return None
+        values = None
+        if self._teacher:
+            _validation.is_built("teacher", self._teacher.model)
+            values = self._teacher.values()
+        return values, self._door.read()
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Called by Keras before each `fit`; with `force` by anyone."""
+        other = self._teacher and self._teacher.has_other_variables()
+        super().make_train_function(force or bool(other))
 
     # One training step: the teacher stage, then Keras's own step, whose losses
     # and metrics split the targets again.
@@ -226,18 +284,20 @@ class Distiller(trainer.FedModel):
             return super().train_step(*state, data)
 
     def _with_teacher_logits(self, data: Any, own: Iterable) -> tuple:
-        batch, values = unfed(data)
+        batch, fed = unfed(data)
+        values, numbers = fed or (None, None)
+        numbers = self._door.in_step(numbers)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, logits = _attached.split(x)
         if self.soft_loss_weight == 0:
-            return x, Targets(y, None), sample_weight
+            return x, Targets(y, None, numbers), sample_weight
         _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
             logits = self._teacher(x, values, shared=own)
         logits = _attached.dense(logits)
         if self.run_eagerly:
             _data_checks.values(logits, y)
-        return x, Targets(y, logits), sample_weight
+        return x, Targets(y, logits, numbers), sample_weight
 
     def test_step(self, *args: Any) -> Any:
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
@@ -266,7 +326,7 @@ class Distiller(trainer.FedModel):
     def _distillation_objective(
         self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any
     ) -> Tensor:
-        labels, teacher_logits = targets
+        labels, numbers = targets.labels, targets.numbers
         if self.hard_loss_weight:
             _data_checks.labels_used(labels, self.loss, self.hard_loss_weight)
         batch_size = _batch_size(x)
@@ -276,29 +336,12 @@ class Distiller(trainer.FedModel):
             hard = trainer.compiled_loss(self, labels, y_pred, weights)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
-                total = total + self.hard_loss_weight * hard
+                total = total + weighted(numbers["hard"], hard)
         if self.soft_loss_weight:
-            soft = self._soft_loss(teacher_logits, y_pred, sample_weight)
+            soft = self._objective.soft_loss(targets, y_pred, sample_weight)
             self._record(self.soft_loss_tracker, soft, batch_size)
-            total = total + self.soft_loss_weight * soft
+            total = total + weighted(numbers["soft"], soft)
         return total
-
-    def _soft_loss(
-        self, teacher_logits: Any, y_pred: Any, sample_weight: Any
-    ) -> Tensor:
-        try:
-            keras.tree.assert_same_structure(teacher_logits, y_pred)
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                "`teacher` and `student` must have outputs of the same "
-                f"structure. {error}"
-            ) from error
-        weights = per_output(sample_weight, y_pred)
-        outputs = [teacher_logits, y_pred]
-        if weights is not None:
-            outputs.append(weights)
-        losses = keras.tree.map_structure(self.distillation_loss, *outputs)
-        return sum(keras.tree.flatten(losses))
 
     def _record(self, tracker: Any, loss: Tensor, batch_size: Any) -> None:
         # Keras divides losses by the number of TensorFlow replicas.

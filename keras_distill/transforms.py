@@ -36,7 +36,8 @@ def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
     Args:
         logits: Unnormalised logits, shape `(..., classes)`.
-        temperature: Softmax temperature `T`, greater than 0.
+        temperature: Softmax temperature `T`, greater than 0; the value of a
+            scalar tensor is not checked.
 
     Returns:
         Natural-log probabilities, shape of `logits`, at least float32.
@@ -50,8 +51,9 @@ def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> tuple(kd.transforms.log_probabilities([[0.0, 0.0]]).shape)
     (1, 2)
     """
-    temperature = _validation.temperature(temperature)
-    return ops.log_softmax(_with_classes(logits) / temperature, axis=-1)
+    logits = _with_classes(logits)
+    temperature = _validation.temperature_of(logits, temperature)
+    return ops.log_softmax(logits / temperature, axis=-1)
 
 
 def power_transform(logits: Tensor, temperature: float) -> Tensor:
@@ -62,7 +64,8 @@ def power_transform(logits: Tensor, temperature: float) -> Tensor:
 
     Args:
         logits: Unnormalised logits, shape `(..., classes)`.
-        temperature: `T = 1/gamma`, greater than 0.
+        temperature: `T = 1/gamma`, greater than 0; the value of a scalar
+            tensor is not checked.
 
     Returns:
         Probabilities that sum to 1, shape of `logits`, at least float32.
@@ -91,7 +94,8 @@ def power_sum(logits: Tensor, temperature: float) -> Tensor:
 
     Args:
         logits: Unnormalised logits, shape `(..., classes)`.
-        temperature: `T = 1/gamma`, greater than 0.
+        temperature: `T = 1/gamma`, greater than 0; the value of a scalar
+            tensor is not checked.
 
     Returns:
         One number per distribution, shape `logits.shape[:-1]`, at least
@@ -106,8 +110,9 @@ def power_sum(logits: Tensor, temperature: float) -> Tensor:
     >>> float(kd.transforms.power_sum([0.0, 0.0, 0.0, 0.0], temperature=2.0))
     2.0
     """
-    gamma = 1.0 / _validation.temperature(temperature)
-    return ops.exp(_log_power_sum(_with_classes(logits), gamma))
+    logits = _with_classes(logits)
+    gamma = 1.0 / _validation.temperature_of(logits, temperature)
+    return ops.exp(_log_power_sum(logits, gamma))
 
 
 def renyi_entropy(logits: Tensor, order: float) -> Tensor:

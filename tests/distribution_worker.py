@@ -53,6 +53,16 @@ def make_distiller(teacher):
     return distiller
 
 
+def annealed(distiller):
+    """New numbers after the first epoch, in the steps that are compiled."""
+
+    def change(epoch, logs):
+        distiller.distillation_loss.temperature = 2.0
+        distiller.soft_loss_weight = 1.5
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=change)
+
+
 def run(distiller, examples):
     evaluated = distiller.evaluate(
         X[:examples], Y[:examples], batch_size=8, return_dict=True, verbose=0
@@ -63,6 +73,7 @@ def run(distiller, examples):
         validation_data=(X[:20], Y[:20]),
         batch_size=8,
         epochs=2,
+        callbacks=[annealed(distiller)],
         shuffle=False,
         verbose=0,
     )

@@ -107,7 +107,8 @@ for value, error in [
     for name in ("hard_loss_weight", "soft_loss_weight"):
         case(
             f"{name} {value!r}",
-            lambda name=name, value=value: distiller(**{name: value}),
+            # Set, because for a new Distiller None is what its loss declares.
+            lambda name=name, value=value: setattr(distiller(), name, value),
             error,
             *(f"`{name}`", f"{name}={value!r}", "Pass 0"),
         )

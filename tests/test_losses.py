@@ -109,6 +109,43 @@ def student_gradient(loss, teacher, student):
     return gradient
 
 
+@each_tempered
+def test_a_temperature_may_be_a_scalar_tensor_and_traced(case):
+    teacher, student = draw()
+    expected = case.per_example(teacher, student)
+
+    def loss(temperature):
+        return case.function(teacher, student, temperature)
+
+    for function in (loss, backend.compiled(loss)):
+        found = backend.to_numpy(function(ops.convert_to_tensor(T)))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@each_tempered
+def test_a_temperature_for_each_example_is_refused(case):
+    temperatures = ops.convert_to_tensor([T] * 4)
+    with pytest.raises(ValueError, match=r"must be one number.*shape \(4,\)"):
+        case.function(*draw(), temperatures)
+
+
+@each_tempered
+def test_a_temperature_may_be_set_and_is_checked(case):
+    loss = case.make()
+    loss.temperature = 2
+    assert loss.get_config()["temperature"] == 2.0
+    teacher, student = draw()
+    np.testing.assert_array_equal(
+        backend.to_numpy(loss(teacher, student)),
+        backend.to_numpy(case.function(teacher, student, 2.0)),
+    )
+    tensor = ops.convert_to_tensor(T)
+    for value, error in [*BAD_TEMPERATURES.items(), (tensor, TypeError)]:
+        with pytest.raises(error, match="`temperature` must be"):
+            loss.temperature = value
+    assert loss.temperature == 2.0
+
+
 def test_every_loss_class_is_under_contract():
     public = {
         value

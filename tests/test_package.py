@@ -18,7 +18,7 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_numpy", "_files", "_checksums"]
 ROOMS += ["_keras", "_validation", "_data_checks", "_attached", "_data"]
-ROOMS += ["_predictions"]
+ROOMS += ["_predictions", "_objective"]
 ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
 ROOMS += ["bias", "cache", "_search", "tuner", "plotting", "specialists"]
 BACKENDS = {"jax", "tensorflow", "torch"}

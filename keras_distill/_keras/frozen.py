@@ -30,6 +30,14 @@ class FrozenModel:
         self._other = other
         self._own: list | None = None
 
+    def has_other_variables(self) -> bool:
+        """Whether it has since the last call, as after `model.quantize`."""
+        before, self._own = self._own, None
+        if before is None or not self.model.built:
+            return False
+        own = self._own_variables()
+        return [id(v) for v in before] != [id(v) for v in own]
+
     def values(self) -> list:
         return [variable.value for variable in self._own_variables()]
 

@@ -21,6 +21,7 @@ from typing import Any
 import keras
 
 from keras_distill._keras.jax import fill_variables, guarded
+from keras_distill._keras.numbers import Door
 
 Tensor = Any
 
@@ -34,6 +35,8 @@ class FedModel(keras.Model):
 
     # Names of properties that Keras must neither track nor save.
     not_own: tuple[str, ...] = ()
+    # Of the numbers that a step of training reads, if there are any.
+    _door: Door | None = None
 
     def fed_values(self, phase: str) -> Any:
         """What the next step is to read, beside its batch.
@@ -55,6 +58,11 @@ class FedModel(keras.Model):
         """Safe with `force` at any moment of a `fit`, in a callback."""
         self._make("train", super().make_train_function, force)
 
+    def trace_anew(self) -> None:
+        """Has the next step of training traced anew, at whatever moment."""
+        if self.train_function is not None:
+            self.make_train_function(force=True)
+
     def make_test_function(self, force: bool = False) -> None:
         self._make("test", super().make_test_function, force)
 
@@ -71,7 +79,10 @@ class FedModel(keras.Model):
         if made is not before:
             values = functools.partial(self.fed_values, phase)
             state = functools.partial(self._state, phase)
-            setattr(self, name, guarded(made, self, values, state))
+            made = guarded(made, self, values, state)
+            if self._door and phase == "train":
+                made = self._door.opened(made, self)
+            setattr(self, name, made)
 
     def _state(self, phase: str) -> list:
         """The variables whose values a step gets and returns, part by part."""
