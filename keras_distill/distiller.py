@@ -58,7 +58,7 @@ class Distiller(trainer.FedModel):
     range. A compiled step cannot check values: there, logits that are not
     finite give a loss of NaN, which `keras.callbacks.TerminateOnNaN` stops, and
     Keras's cross-entropy takes labels out of range for no label on JAX, where
-    it raises on TensorFlow. Train one epoch eagerly to be sure of new data.
+    TensorFlow raises on a CPU. Train one epoch eagerly to be sure of new data.
 
     `distiller.save` and the checkpoint callbacks store the student, the
     optimizer, the compile state and the teacher's fingerprint. A loaded
