@@ -13,9 +13,8 @@ WTTM                  93.5%                   94.8%
 teacher               97.8%
 student.keras: 93.5%
 
-It writes that file. Over 5 seeds the means are 88.7 (standard deviation 0.8),
-93.5 (0.6) and 93.6 % (0.4); 88.7, 92.9 and 92.9 % on TensorFlow, 88.8, 93.5 and
-93.3 % on torch.
+It writes that file. Over 5 seeds: 88.7 % (deviation 0.8), 93.5 (0.6) and 93.6
+(0.4); on TensorFlow 88.7, 92.9, 92.9 %; on torch 88.8, 93.5, 93.3 %.
 """
 
 import sys
