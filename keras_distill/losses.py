@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _validation, transforms
+from keras_distill import _kinds, _validation, transforms
 from keras_distill._registration import register
 
 __all__ = [
@@ -175,6 +175,7 @@ class _TemperedLoss(keras.losses.Loss):
     It may be set at any moment. In a step of a Distiller it is a tensor.
     """
 
+    compares = _kinds.CLASSES
     numbers = ("temperature",)
 
     def __init__(
@@ -268,6 +269,7 @@ class LogitMatching(keras.losses.Loss):
     0.5
     """
 
+    compares = _kinds.CLASSES
     default_weights = (0.1, 0.9)
 
     def __init__(

@@ -16,7 +16,8 @@ import keras_distill as kd
 
 PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
-ROOMS = ["_optional", "_registration", "_numpy", "_files", "_checksums"]
+ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
+ROOMS += ["_checksums"]
 ROOMS += ["_keras", "_validation", "_data_checks", "_attached", "_data"]
 ROOMS += ["_predictions", "_objective"]
 ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
