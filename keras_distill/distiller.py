@@ -1,19 +1,26 @@
 """The Distiller: a student trained by a teacher, by `compile` and `fit`."""
 
 import contextlib
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill import _attached, _data_checks, _validation
-from keras_distill._keras import graph, trainer
+from keras_distill import (
+    _attached,
+    _data_checks,
+    _match,
+    _outputs,
+    _validation,
+)
+from keras_distill._keras import trainer
 from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.numbers import Door
-from keras_distill._keras.sample_weights import per_output
+from keras_distill._keras.sample_weights import for_compiled_loss
 from keras_distill._objective import (
     Targets,
     given_or_declared,
@@ -108,7 +115,7 @@ class Distiller(trainer.FedModel):
     ['hard_loss', 'loss', 'soft_loss']
     """
 
-    not_own = ("teacher",)
+    not_own = ("teacher", "distillation_loss", "soft_loss_weight")
     _teacher: Any
     _door: Door
 
@@ -124,7 +131,6 @@ class Distiller(trainer.FedModel):
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
-        graph.require_logits("student", student)
         weights = given_or_declared(
             distillation_loss, hard_loss_weight, soft_loss_weight
         )
@@ -134,9 +140,11 @@ class Distiller(trainer.FedModel):
         super().__init__(name=name, **kwargs)
         self.student = student
         self._objective = terms
+        _match.require_match(terms, None, student)
         self._door = Door(lambda: self._objective.numbers())
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+        self._track_outputs()
         self._in_training = True
         self._labelled = True
         self._expected_fingerprint: str | None = None
@@ -164,27 +172,30 @@ class Distiller(trainer.FedModel):
         self._change(hard_loss_weight=weight)
 
     @property
-    def soft_loss_weight(self) -> float:
-        """Weight of the distillation loss."""
-        return self._objective.soft_loss_weight
+    def soft_loss_weight(self) -> Any:
+        """Weight of the distillation loss, or a structure of weights."""
+        return _read_only(self._objective.soft_loss_weight)
 
     @soft_loss_weight.setter
-    def soft_loss_weight(self, weight: float) -> None:
+    def soft_loss_weight(self, weight: Any) -> None:
         self._change(soft_loss_weight=weight)
 
     @property
-    def distillation_loss(self) -> keras.losses.Loss:
-        """The loss between the logits of teacher and student."""
-        return self._objective.distillation_loss
+    def distillation_loss(self) -> Any:
+        """The loss between teacher and student, or a structure of losses."""
+        return _read_only(self._objective.distillation_loss)
 
     @distillation_loss.setter
-    def distillation_loss(self, loss: keras.losses.Loss) -> None:
+    def distillation_loss(self, loss: Any) -> None:
         self._change(distillation_loss=loss)
 
     def _change(self, **changes: Any) -> None:
-        before = self._objective
-        self._objective = now = before.replaced(**changes)
-        if "distillation_loss" in changes or before.terms != now.terms:
+        before, now = self._objective, self._objective.replaced(**changes)
+        _match.require_match(now, self.teacher, self.student)
+        self._objective = now
+        if "distillation_loss" in changes:
+            self._track_outputs()
+        if "distillation_loss" in changes or before.computed != now.computed:
             self.trace_anew()
 
     @property
@@ -201,10 +212,8 @@ class Distiller(trainer.FedModel):
 
     def _freeze(self, teacher: keras.Model) -> FrozenModel:
         _validation.is_model("teacher", teacher)
-        graph.require_logits("teacher", teacher)
+        _match.require_match(self._objective, teacher, self.student)
         _validation.not_shared(teacher, self.student)
-        models = [("teacher", teacher), ("student", self.student)]
-        _validation.same_outputs(models)
         frozen = FrozenModel(teacher, self.student)
         self._check_fingerprint(teacher, self._expected_fingerprint)
         self.supports_jit = supports_jit(teacher)
@@ -289,7 +298,7 @@ class Distiller(trainer.FedModel):
         numbers = self._door.in_step(numbers)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, logits = _attached.split(x)
-        if self.soft_loss_weight == 0:
+        if not self._objective.has_soft_loss:
             return x, Targets(y, None, numbers), sample_weight
         _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
@@ -297,7 +306,9 @@ class Distiller(trainer.FedModel):
         logits = _attached.dense(logits)
         if self.run_eagerly:
             _data_checks.values(logits, y)
-        return x, Targets(y, logits, numbers), sample_weight
+        names = _outputs.names_of(self.teacher)
+        teacher = _outputs.of_tensors(logits, names)
+        return x, Targets(y, teacher, numbers), sample_weight
 
     def test_step(self, *args: Any) -> Any:
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
@@ -320,7 +331,7 @@ class Distiller(trainer.FedModel):
         if self.loss is None or y is None:
             # No loss, or Keras's symbolic build of an unlabelled run.
             return trainer.additional_loss(self)
-        weights = per_output(sample_weight, y_pred)
+        weights = self._compiled_weights(sample_weight, y_pred)
         return super().compute_loss(x, y, y_pred, weights, training)
 
     def _distillation_objective(
@@ -332,16 +343,47 @@ class Distiller(trainer.FedModel):
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:
-            weights = per_output(sample_weight, y_pred)
+            weights = self._compiled_weights(sample_weight, y_pred)
             hard = trainer.compiled_loss(self, labels, y_pred, weights)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
                 total = total + weighted(numbers["hard"], hard)
-        if self.soft_loss_weight:
-            soft = self._objective.soft_loss(targets, y_pred, sample_weight)
-            self._record(self.soft_loss_tracker, soft, batch_size)
-            total = total + weighted(numbers["soft"], soft)
+        if self._objective.has_soft_loss:
+            outputs = self._outputs_of(y_pred)
+            found = self._objective.soft_losses(targets, outputs, sample_weight)
+            self._record_soft(found, batch_size)
+            total = total + sum(weighted(s.weight, s.value) for s in found)
         return total
+
+    def _record_soft(self, found: list, batch_size: Any) -> None:
+        for soft in found:
+            if soft.output in self._soft_trackers:
+                tracker = self._soft_trackers[soft.output]
+                self._record(tracker, soft.value, batch_size)
+        total = sum(soft.value for soft in found)
+        self._record(self.soft_loss_tracker, total, batch_size)
+
+    def _compiled_weights(self, sample_weight: Any, y_pred: Any) -> Any:
+        outputs = self._outputs_of(y_pred)
+        weights = _outputs.of_each("sample_weight", sample_weight, outputs)
+        names = _outputs.names_of(self)
+        return for_compiled_loss(weights, y_pred, self.loss, names)
+
+    def _outputs_of(self, y_pred: Any) -> list[_outputs.Output]:
+        return _outputs.of_tensors(y_pred, _outputs.names_of(self))
+
+    def _track_outputs(self) -> None:
+        """A metric for each output, where several have a distillation loss."""
+        names = _match.soft_outputs(self._objective, self.student)
+        names = names if len(names) > 1 else []
+        self._soft_trackers = {
+            name: keras.metrics.Mean(name=f"{name}_soft_loss") for name in names
+        }
+
+    @property
+    def output_names(self) -> list[str]:
+        """The student's, by which Keras finds losses, weights and labels."""
+        return self.student.output_names
 
     def _record(self, tracker: Any, loss: Tensor, batch_size: Any) -> None:
         # Keras divides losses by the number of TensorFlow replicas.
@@ -384,8 +426,8 @@ class Distiller(trainer.FedModel):
         hidden = [] if labelled else trainer.label_metrics(self)
         if not (training and compiled and labelled):
             hidden += [self.hard_loss_tracker]
-        if not (training and self.soft_loss_weight):
-            hidden += [self.soft_loss_tracker]
+        if not (training and self._objective.has_soft_loss):
+            hidden += [self.soft_loss_tracker, *self._soft_trackers.values()]
         if not (training or compiled):
             hidden += [trainer.loss_tracker(self)]
         return hidden
@@ -394,12 +436,13 @@ class Distiller(trainer.FedModel):
 
     def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
+        terms = self._objective
         return {
             **super().get_config(),
             "student": serialize(self.student),
-            "distillation_loss": serialize(self.distillation_loss),
-            "hard_loss_weight": self.hard_loss_weight,
-            "soft_loss_weight": self.soft_loss_weight,
+            "distillation_loss": serialize(terms.distillation_loss),
+            "hard_loss_weight": terms.hard_loss_weight,
+            "soft_loss_weight": serialize(terms.soft_loss_weight),
             "teacher_fingerprint": self._fingerprint(),
         }
 
@@ -407,7 +450,7 @@ class Distiller(trainer.FedModel):
     def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
         config = dict(config)
         expected = config.pop("teacher_fingerprint", None)
-        for name in ("student", "distillation_loss"):
+        for name in ("student", "distillation_loss", "soft_loss_weight"):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )
@@ -433,6 +476,16 @@ class Distiller(trainer.FedModel):
             self._check_fingerprint(self._teacher.model, stored)
         else:
             self._expected_fingerprint = stored
+
+
+def _read_only(structure: Any) -> Any:
+    """A view of what only a setter may change."""
+    if isinstance(structure, dict):
+        found = {key: _read_only(value) for key, value in structure.items()}
+        return types.MappingProxyType(found)
+    if isinstance(structure, list | tuple):
+        return tuple(map(_read_only, structure))
+    return structure
 
 
 def _batch_size(x: Any) -> Any:
