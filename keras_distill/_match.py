@@ -33,17 +33,19 @@ def _needs_logits(objective: Objective) -> bool:
     return any(kind != _kinds.VALUES for kind in kinds)
 
 
-def soft_outputs(objective: Objective, student: keras.Model) -> list[str]:
+def soft_outputs(objective: Objective, student: keras.Model) -> dict[str, bool]:
     """The outputs that have a distillation loss, as they are called in logs.
 
     Where the student does not tell its outputs, a structure of losses does.
+
+    Returns:
+        For each whether its loss is computed: whether its weight is not 0.
     """
     outputs = _outputs.of_model(student)
     if outputs is None:
         outputs = _outputs.of_tensors(objective.places)
-    terms = objective.term_of_each(outputs)
-    return [
-        _outputs.label_of(i, output)
-        for i, output in enumerate(outputs)
-        if terms[i] is not None
-    ]
+    return {
+        _outputs.label_of(i, outputs[i]): objective.terms[term].weight != 0
+        for i, term in enumerate(objective.term_of_each(outputs))
+        if term is not None
+    }

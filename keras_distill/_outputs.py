@@ -65,7 +65,7 @@ def _name(path: Path, own: str | None) -> str | None:
     """As Keras names a loss: by keys, and by the layer in place of a number."""
     if not path or isinstance(path[-1], int):
         path = (*path[:-1], own) if own else path
-    named = path and all(isinstance(key, str) for key in path)
+    named = path and isinstance(path[-1], str)
     return "/".join(map(str, path)) if named else None
 
 
@@ -74,7 +74,9 @@ def label_of(number: int, output: Output) -> str:
     return output.name or f"output_{number}"
 
 
-def of_each(what: str, given: Any, outputs: Sequence[Output]) -> list:
+def of_each(
+    what: str, given: Any, outputs: Sequence[Output], sorted_keys: bool = False
+) -> list:
     """What a structure has for each output, None where it has nothing.
 
     Args:
@@ -83,6 +85,8 @@ def of_each(what: str, given: Any, outputs: Sequence[Output]) -> list:
             flat list in their order, or a dict of names, some of which may be
             missing.
         outputs: The outputs.
+        sorted_keys: Whether a list may go with the entries of a dict, in the
+            order of their keys, as Keras takes labels.
     """
     if not keras.tree.is_nested(given):
         return [given] * len(outputs)
@@ -95,11 +99,13 @@ def of_each(what: str, given: Any, outputs: Sequence[Output]) -> list:
             if set(leaves) <= set(keys) and len(set(keys)) == len(keys):
                 return [leaves.get(key) for key in keys]
     elif len(leaves) == len(outputs) == len(given):
-        return list(leaves.values())
+        if sorted_keys or not any(output.keyed for output in outputs):
+            return list(leaves.values())
     raise ValueError(
         f"`{what}` must go with the outputs of the student. Received: "
         f"{_shown(given)}, for {listed(outputs)}. Pass one for all, or one for "
-        "each: in the structure of the outputs, in a list, or by name."
+        "each: in the structure of the outputs, by name, or in a list where "
+        "the outputs are in one."
     )
 
 
@@ -123,35 +129,39 @@ def of_teacher(
 ) -> list[Any]:
     """The teacher's output for each of those of the student that want one.
 
-    By name where both have names; else in order, of a teacher that has one for
-    each that is wanted, or one for each that there is.
+    By name where both have names, else by path where both have the same
+    structure, else in the order of those that are wanted.
     """
-    names = [student[i].name for i in wanted]
-    by_name = {output.name: output.tensor for output in teacher}
-    if _go_by_name(teacher, names, [o.name for o in student]):
-        return [by_name[name] for name in names]
+    asking = [student[i] for i in wanted]
+    if _go_by_name(teacher, asking, student):
+        by_name = {output.name: output.tensor for output in teacher}
+        return [by_name[output.name] for output in asking]
+    if {o.path for o in teacher} == {o.path for o in student}:
+        by_path = {output.path: output.tensor for output in teacher}
+        return [by_path[output.path] for output in asking]
     # The entries of a dict have no order to go by.
-    keyed = any(o.keyed for o in [*teacher, *(student[i] for i in wanted)])
-    if len(teacher) == len(wanted) and not (keyed and len(wanted) > 1):
+    ordered = not any(output.keyed for output in [*teacher, *asking])
+    if len(teacher) == len(asking) and (ordered or len(asking) == 1):
         return [output.tensor for output in teacher]
-    if len(teacher) == len(student) and not keyed:
-        return [teacher[i].tensor for i in wanted]
     raise ValueError(
         "`teacher` must have the outputs of the student that have a "
         f"distillation loss. Received: a teacher with {listed(teacher)}, for "
-        f"{listed([student[i] for i in wanted])} of the student. Give both "
-        "the same names or the same order, and None as distillation loss to "
-        "an output that has no teacher."
+        f"{listed(asking)} of the student. Give both the same names or the "
+        "same order, and None as distillation loss to an output that has no "
+        "teacher."
     )
 
 
 def _go_by_name(
-    teacher: Sequence[Output], wanted: list, all_names: list
+    teacher: Sequence[Output],
+    asking: Sequence[Output],
+    student: Sequence[Output],
 ) -> bool:
     found = [output.name for output in teacher]
+    wanted = {output.name for output in asking}
     if None in wanted or len(set(found)) < len(found):
         return False
     if all(output.keyed for output in teacher):
-        return set(wanted) <= set(found)
+        return wanted <= set(found)
     # Names that Keras made up say nothing, unless all of them are the same.
-    return set(found) in (set(wanted), set(all_names) - {None})
+    return set(found) in (wanted, {output.name for output in student})

@@ -20,7 +20,7 @@ from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.numbers import Door
-from keras_distill._keras.sample_weights import for_compiled_loss
+from keras_distill._keras.sample_weights import like_outputs
 from keras_distill._objective import (
     Targets,
     given_or_declared,
@@ -144,6 +144,7 @@ class Distiller(trainer.FedModel):
         self._door = Door(lambda: self._objective.numbers())
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+        self._soft_trackers: dict[str, Any] = {}
         self._track_outputs()
         self._in_training = True
         self._labelled = True
@@ -366,8 +367,7 @@ class Distiller(trainer.FedModel):
     def _compiled_weights(self, sample_weight: Any, y_pred: Any) -> Any:
         outputs = self._outputs_of(y_pred)
         weights = _outputs.of_each("sample_weight", sample_weight, outputs)
-        names = _outputs.names_of(self)
-        return for_compiled_loss(weights, y_pred, self.loss, names)
+        return like_outputs(weights, y_pred)
 
     def _outputs_of(self, y_pred: Any) -> list[_outputs.Output]:
         return _outputs.of_tensors(y_pred, _outputs.names_of(self))
@@ -375,10 +375,16 @@ class Distiller(trainer.FedModel):
     def _track_outputs(self) -> None:
         """A metric for each output, where several have a distillation loss."""
         names = _match.soft_outputs(self._objective, self.student)
-        names = names if len(names) > 1 else []
-        self._soft_trackers = {
-            name: keras.metrics.Mean(name=f"{name}_soft_loss") for name in names
-        }
+        for name in names if len(names) > 1 else ():
+            if name not in self._soft_trackers:
+                tracker = keras.metrics.Mean(name=f"{name}_soft_loss")
+                self._soft_trackers[name] = tracker
+
+    def _soft_trackers_in_use(self) -> list:
+        found = _match.soft_outputs(self._objective, self.student)
+        if len(found) < 2 or not self._in_training:
+            return []
+        return [self._soft_trackers[name] for name, on in found.items() if on]
 
     @property
     def output_names(self) -> list[str]:
@@ -427,7 +433,13 @@ class Distiller(trainer.FedModel):
         if not (training and compiled and labelled):
             hidden += [self.hard_loss_tracker]
         if not (training and self._objective.has_soft_loss):
-            hidden += [self.soft_loss_tracker, *self._soft_trackers.values()]
+            hidden += [self.soft_loss_tracker]
+        shown = {id(metric) for metric in self._soft_trackers_in_use()}
+        hidden += [
+            metric
+            for metric in self._soft_trackers.values()
+            if id(metric) not in shown
+        ]
         if not (training or compiled):
             hidden += [trainer.loss_tracker(self)]
         return hidden

@@ -8,24 +8,12 @@ from keras import ops
 Tensor = Any
 
 
-def for_compiled_loss(
-    weights: list, y_pred: Any, loss: Any, names: list[str] | None
-) -> Any:
-    """The weights of each output, where the compiled loss looks for them.
-
-    Args:
-        weights: One tensor, or None, for each output.
-        y_pred: The outputs.
-        loss: What `compile` got as loss.
-        names: The model's own names of its outputs, if it has any.
-    """
+def like_outputs(weights: list, y_pred: Any) -> Any:
+    """The weights of each output, None for all or some, in their structure."""
     pairs = zip(weights, keras.tree.flatten(y_pred), strict=True)
     shaped = [per_position(weight, output) for weight, output in pairs]
     if all(weight is None for weight in shaped):
         return None
-    listed = isinstance(y_pred, list | tuple)
-    if listed and isinstance(loss, dict) and set(loss) == set(names or ()):
-        return dict(zip(names or (), shaped, strict=True))
     return keras.tree.pack_sequence_as(y_pred, shaped)
 
 
