@@ -7,8 +7,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _attached, _data_checks, _validation
-from keras_distill._keras import graph, trainer
+from keras_distill import (
+    _attached,
+    _data_checks,
+    _heads,
+    _kinds,
+    _validation,
+)
+from keras_distill._keras import trainer
 from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
@@ -124,7 +130,7 @@ class Distiller(trainer.FedModel):
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
-        graph.require_logits("student", student)
+        _heads.fit_loss(distillation_loss, student=student)
         weights = given_or_declared(
             distillation_loss, hard_loss_weight, soft_loss_weight
         )
@@ -179,6 +185,7 @@ class Distiller(trainer.FedModel):
 
     @distillation_loss.setter
     def distillation_loss(self, loss: keras.losses.Loss) -> None:
+        _heads.fit_loss(loss, teacher=self.teacher, student=self.student)
         self._change(distillation_loss=loss)
 
     def _change(self, **changes: Any) -> None:
@@ -201,7 +208,7 @@ class Distiller(trainer.FedModel):
 
     def _freeze(self, teacher: keras.Model) -> FrozenModel:
         _validation.is_model("teacher", teacher)
-        graph.require_logits("teacher", teacher)
+        _heads.fit_loss(self.distillation_loss, teacher=teacher)
         _validation.not_shared(teacher, self.student)
         models = [("teacher", teacher), ("student", self.student)]
         _validation.same_outputs(models)
@@ -294,9 +301,10 @@ class Distiller(trainer.FedModel):
         _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
             logits = self._teacher(x, values, shared=own)
-        logits = _attached.dense(logits)
+        kind = _kinds.compares(self.distillation_loss)
+        logits = _attached.dense(logits, kind)
         if self.run_eagerly:
-            _data_checks.values(logits, y)
+            _data_checks.values(logits, y, kind)
         return x, Targets(y, logits, numbers), sample_weight
 
     def test_step(self, *args: Any) -> Any:

@@ -530,7 +530,7 @@ REFUSED = [
     ),
     (ValueError, {"losses": "WTTM"}, "Received: losses='WTTM'"),
     (ValueError, {"losses": []}, "Received: losses=[]"),
-    (ValueError, {"losses": ["KL"]}, "out of ('SoftTargets', 'TTM', 'WTTM'"),
+    (ValueError, {"losses": ["KL"]}, "out of ('DKD', 'SoftTargets', 'TTM', 'W"),
     (ValueError, {"losses": ["TTM", "TTM"]}, "a list of different names"),
     (ValueError, {"losses": 1}, "Received: losses=1"),
     (
