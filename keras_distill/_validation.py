@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -57,15 +57,24 @@ def temperature(value: Any) -> float:
 
 
 def temperature_of(logits: Any, value: Any) -> Any:
-    """Returns a temperature by which logits can be divided.
+    """Returns a temperature by which logits can be divided."""
+    return number_of(
+        logits, "temperature", value, lambda _, number: temperature(number)
+    )
+
+
+def number_of(
+    logits: Any, name: str, value: Any, check: Callable[[str, Any], float]
+) -> Any:
+    """Returns a number that can be multiplied with logits, checked.
 
     A step has it as a scalar tensor, whose value only its setter could check.
     """
     if not keras.ops.is_tensor(value):
-        return temperature(value)
+        return check(name, value)
     if len(value.shape) > 0:
         raise ValueError(
-            "`temperature` must be one number. Received: a tensor of shape "
+            f"`{name}` must be one number. Received: a tensor of shape "
             f"{tuple(value.shape)}. Pass a number or a scalar tensor."
         )
     return keras.ops.cast(value, logits.dtype)

@@ -304,9 +304,10 @@ class Distiller(trainer.FedModel):
         _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
             logits = self._teacher(x, values, shared=own)
-        logits = _attached.dense(logits)
+        kind = self._objective.kind
+        logits = _attached.dense(logits, kind)
         if self.run_eagerly:
-            _data_checks.values(logits, y)
+            _data_checks.values(logits, y, kind)
         names = _outputs.names_of(self.teacher)
         teacher = _outputs.of_tensors(logits, names)
         return x, Targets(y, teacher, numbers), sample_weight

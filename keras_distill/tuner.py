@@ -63,8 +63,10 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         compile: Arguments of `Distiller.compile`: a dict, of whose optimizer
             and metrics each trial gets a copy made from their configs, or a
             function of `hp` that returns a new dict each time.
-        losses: Names of one or more of the classes of `kd.losses`, or a dict
-            from names to functions of `hp` that return a `keras.losses.Loss`.
+        losses: Names of one or more of the classes of `kd.losses` between
+            classes that exclude each other, by default of those that use no
+            labels; or a dict from names to functions of `hp` that return a
+            `keras.losses.Loss`.
             The hyperparameters that such a function adds are active only with
             its loss.
         temperature: Lowest and highest temperature of the losses that `losses`
@@ -109,7 +111,7 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         teacher: keras.Model | None = None,
         *,
         compile: dict[str, Any] | Callable[[Any], dict[str, Any]],
-        losses: _search.Losses = tuple(_search.BUILT_IN),
+        losses: _search.Losses = _search.BY_DEFAULT,
         temperature: _search.Range = _search.TEMPERATURE,
         soft_loss_weight: _search.Range = (0.1, 1.0),
         hard_loss_weight: float | None = None,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _validation, transforms
+from keras_distill import _kinds, _validation, transforms
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, FrozenVariables
 from keras_distill._registration import register
@@ -64,6 +64,8 @@ class SpecialistEnsemble(FrozenVariables):
     >>> tuple(ensemble(np.ones((5, 4))).shape)
     (5, 10)
     """
+
+    kind = _kinds.CLASSES
 
     def __init__(
         self,
