@@ -287,6 +287,22 @@ def test_jax_state_sync_fills_the_variables_in_the_middle_of_an_epoch():
     models.assert_same(seen[1], models.snapshot(model))
 
 
+@on_jax
+def test_a_state_is_read_from_the_variables_only_after_a_sync():
+    """Else variables that share a buffer are noticed too late."""
+    model, calls = recording("jax_state_sync", "_get_jax_state")
+    sync = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: model.jax_state_sync()
+    )
+    for run in RUNS.values():
+        run(model)
+    models.fit(model, X, Y, batch_size=4, epochs=2, validation_data=(X, Y))
+    models.fit(model, X, Y, batch_size=4, callbacks=[sync])
+    names = [name for name, *_ in calls]
+    assert names.count("_get_jax_state") == 6 + 4 + 2
+    assert ("_get_jax_state",) * 2 not in itertools.pairwise(names)
+
+
 class Pair(NamedTuple):
     labels: Any
     other: Any
