@@ -11,7 +11,6 @@ from saving import (
     compiled,
     make_teacher,
     train,
-    twin,
 )
 
 import keras_distill as kd
