@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _attached, _data_checks, _validation
+from keras_distill import _attached, _data_checks, _student, _validation
 from keras_distill._keras import graph, trainer
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
@@ -124,6 +124,7 @@ class Distiller(Saved):
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
+        _student.leaves_the_steps_to_keras(student)
         graph.require_logits("student", student)
         weights = given_or_declared(
             distillation_loss, hard_loss_weight, soft_loss_weight
@@ -252,7 +253,22 @@ class Distiller(Saved):
                 "are no labels. Received: sample_weight without y. Pass x as a "
                 "dataset or generator of (x, None, sample_weight)."
             )
+        self._check_validation(y, **kwargs)
+        if self.soft_loss_weight:
+            _student.warn_of_augmentation(self.student)
         return super().fit(x, y, *args, **kwargs)
+
+    def _check_validation(
+        self,
+        y: Any,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        **_: Any,
+    ) -> None:
+        if validation_data is not None or validation_split:
+            labels = _attached.labels_of(validation_data, y)
+            metrics = trainer.label_metrics(self)
+            _data_checks.something_to_evaluate(labels, self.loss, metrics)
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -308,6 +324,10 @@ class Distiller(Saved):
         training: bool = True,
     ) -> Tensor:
         _validation.loss_from_logits(self.loss)
+        if training and not isinstance(y, Targets):
+            # Called by the user: Keras's own step has been through train_step.
+            batch = x, y, sample_weight
+            x, y, sample_weight = self._with_teacher_logits(batch, own=())
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:

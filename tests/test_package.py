@@ -18,7 +18,8 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
 ROOMS += ["_checksums"]
-ROOMS += ["_keras", "_validation", "_data_checks", "_attached", "_data"]
+ROOMS += ["_keras", "_validation", "_student", "_data_checks", "_attached"]
+ROOMS += ["_data"]
 ROOMS += ["_predictions", "_objective", "_saving"]
 ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
 ROOMS += ["bias", "cache", "_search", "tuner", "plotting", "specialists"]
