@@ -263,8 +263,12 @@ def not_shared(teacher: keras.Model, student: keras.Model) -> None:
 
 
 def _owns_trainable_state(layer: Any) -> bool:
+    """Whether training may change it: weights, moving averages, seeds."""
     unbuilt = not layer.built and not sublayers(layer)
-    return layer.trainable and (unbuilt or bool(own_variables(layer)))
+    own = own_variables(layer)
+    if hasattr(layer, "adapt"):  # Which alone sets what is no weight.
+        own = [variable for variable in own if variable.trainable]
+    return layer.trainable and (unbuilt or bool(own))
 
 
 def is_whole(value: Any) -> bool:

@@ -29,6 +29,7 @@ def guarded(
     model: Any,
     values: Callable[[], Any],
     variables: Callable[[], list],
+    kept: Callable[[], list],
 ) -> Callable:
     """Feeds values to a step function, and gives back what a failed one took.
 
@@ -39,6 +40,10 @@ def guarded(
     Where a step fails, because the data breaks off or the labels are refused,
     Keras would leave the model's variables empty.
 
+    A step uses up the buffers of its state. `a.assign(b)` has given two
+    variables one buffer: what shares one is copied, whenever Keras has read the
+    state from the variables anew.
+
     Args:
         step_function: Called by Keras with a state and an iterator of batches,
             of which it needs `next` alone.
@@ -46,6 +51,7 @@ def guarded(
         values: Gives what to feed, in any structure; None is nothing.
         variables: Gives the variables whose values are the state, a list for
             each of its parts.
+        kept: Gives values that are to outlive each step.
     """
     if keras.backend.backend() != "jax":
         return step_function
@@ -55,6 +61,9 @@ def guarded(
         return iterator if found is None else _Feed(iterator, found, steps)
 
     def call(state: tuple, iterator: Iterator) -> Any:
+        if model.state_is_new:
+            model.state_is_new = False
+            state = _unshared(state, kept())
         try:
             return step_function(state, feed(iterator))
         except StopIteration:
@@ -64,6 +73,36 @@ def guarded(
             raise
 
     return call
+
+
+def _unshared(state: tuple, kept: list) -> tuple:
+    """The state, with a copy in place of each value whose buffer is in use."""
+    import jax
+
+    taken = {place for value in kept for place in _buffers(value)}
+
+    def own(value: Any) -> Any:
+        places = _buffers(value)
+        if places & taken:
+            return jax.numpy.copy(value)
+        taken.update(places)
+        return value
+
+    return tuple([own(value) for value in part] for part in state)
+
+
+def _buffers(value: Any) -> set:
+    """Where an array lies: a device and an address for each shard of it.
+
+    Arrays that are two objects may lie in one place, as what
+    `jax.device_put` returns.
+    """
+    if value.size == 0 or value.is_deleted():
+        return set()
+    return {
+        (shard.device.id, shard.data.unsafe_buffer_pointer())
+        for shard in value.addressable_shards
+    }
 
 
 class _Feed:
