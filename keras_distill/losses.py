@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _kinds, _validation, transforms
+from keras_distill import _kinds, _schedules, _validation, transforms
 from keras_distill._registration import register
 
 __all__ = [
@@ -194,10 +194,16 @@ class _TemperedLoss(keras.losses.Loss):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        self.__dict__["temperature"] = _validation.temperature(value)
+        check = _validation.temperature
+        self.__dict__["temperature"] = _schedules.checked(check, value)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "temperature": self.temperature}
+        temperature = _schedules.written(self.temperature)
+        return {**super().get_config(), "temperature": temperature}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Any:
+        return cls(**_schedules.read(config, cls.numbers))
 
 
 @register
@@ -209,7 +215,8 @@ class SoftTargets(_TemperedLoss):
 
     Args:
         temperature: `T`, greater than 0, applied to teacher and student; an
-            attribute that may be set at any moment.
+            attribute that may be set at any moment. In a Distiller it may be
+            one of `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
@@ -294,11 +301,12 @@ class TTM(_TemperedLoss):
     `beta` of a Distiller is `0.6 T^2`. The paper tuned five pairs of models on
     100 classes: 7 at T = 3.3, and 33, 45, 100 and 101 at T = 10, which is
     between `0.3 T^2` and `1.0 T^2`, in the median `0.6 T^2`. Tune it for few
-    classes.
+    classes. With a scheduled temperature there is no default.
 
     Args:
         temperature: `T = 1/gamma`, greater than 0; an attribute that may be
-            set at any moment.
+            set at any moment. In a Distiller it may be one of
+            `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
@@ -324,7 +332,9 @@ class TTM(_TemperedLoss):
     """
 
     @property
-    def default_weights(self) -> tuple[float, float]:
+    def default_weights(self) -> tuple[float, float | None]:
+        if _schedules.is_schedule(self.temperature):
+            return 1.0, None  # None holds for all its temperatures.
         return 1.0, 0.6 * self.temperature**2
 
     def call(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
@@ -344,7 +354,8 @@ class WTTM(_TemperedLoss):
 
     Args:
         temperature: `T = 1/gamma`, greater than 0; an attribute that may be
-            set at any moment.
+            set at any moment. In a Distiller it may be one of
+            `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.

@@ -17,7 +17,7 @@ import keras_distill as kd
 PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
-ROOMS += ["_checksums"]
+ROOMS += ["_checksums", "_schedules"]
 ROOMS += ["_keras", "_validation", "_data_checks", "_attached", "_data"]
 ROOMS += ["_predictions", "_outputs", "_objective", "_match"]
 ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
