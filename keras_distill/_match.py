@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_distill import _kinds, _outputs, _validation
+from keras_distill import _kinds, _outputs, _schedules, _validation
 from keras_distill._keras import graph
 from keras_distill._objective import Objective
 
@@ -49,11 +49,34 @@ def soft_outputs(objective: Objective, student: keras.Model) -> dict[str, bool]:
     Returns:
         For each whether its loss is computed: whether its weight is not 0.
     """
+    return {
+        name: objective.terms[term].weight != 0
+        for name, term in _named_terms(objective, student)
+    }
+
+
+def scheduled(
+    objective: Objective, student: keras.Model
+) -> dict[str, _schedules.Scheduled]:
+    """The numbers that follow a schedule, as they are called in logs."""
+    numbers = objective.numbers()
+    if not any(map(_schedules.is_scheduled, keras.tree.flatten(numbers))):
+        return {}
+    # A term of several outputs is the only one, and needs no name.
+    names = {term: name for name, term in _named_terms(objective, student)}
+    outputs = [names[term] for term in range(len(objective.terms))]
+    return _schedules.named(numbers, outputs)
+
+
+def _named_terms(
+    objective: Objective, student: keras.Model
+) -> list[tuple[str, int]]:
     outputs = _outputs.of_model(student)
     if outputs is None:
         outputs = _outputs.of_tensors(objective.places)
-    return {
-        _outputs.label_of(i, outputs[i]): objective.terms[term].weight != 0
-        for i, term in enumerate(objective.term_of_each(outputs))
-        if term is not None
-    }
+    terms = objective.term_of_each(outputs)
+    return [
+        (_outputs.label_of(i, output), terms[i])
+        for i, output in enumerate(outputs)
+        if terms[i] is not None
+    ]

@@ -1,13 +1,14 @@
 """What a Distiller optimises: the terms, and the numbers in them."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from keras_distill import _kinds, _outputs, _validation
+from keras_distill import _kinds, _outputs, _schedules, _validation
 from keras_distill._keras import numbers
 from keras_distill._keras.sample_weights import per_position
 
@@ -26,7 +27,7 @@ class Term(NamedTuple):
     """A distillation loss and its weight, of one output or of all."""
 
     loss: keras.losses.Loss
-    weight: float
+    weight: Any
 
 
 class SoftLoss(NamedTuple):
@@ -43,28 +44,32 @@ class Objective:
 
     Attributes:
         distillation_loss: A loss, or a structure of losses and None.
-        hard_loss_weight: A number.
+        hard_loss_weight: A number, or a schedule as everywhere here.
         soft_loss_weight: A number, or a structure of numbers and None.
         terms: What the two come to.
         places: The number of the term of each entry of the structure, None
             for an entry without; 0 where there is no structure.
+        key: Another one with every new distillation loss.
     """
 
     distillation_loss: Any
-    hard_loss_weight: float
+    hard_loss_weight: Any
     soft_loss_weight: Any
     terms: tuple[Term, ...]
     places: Any
+    key: object = dataclasses.field(default_factory=object)
 
     def replaced(self, **changes: Any) -> "Objective":
         given = ("distillation_loss", "hard_loss_weight", "soft_loss_weight")
-        return objective(**{n: getattr(self, n) for n in given} | changes)
+        new = objective(**{n: getattr(self, n) for n in given} | changes)
+        same = "distillation_loss" not in changes
+        return dataclasses.replace(new, key=self.key) if same else new
 
     @property
     def computed(self) -> tuple[bool, ...]:
         """Which terms are: a step is traced for these alone."""
-        soft = (term.weight != 0 for term in self.terms)
-        return self.hard_loss_weight != 0, *soft
+        weights = self.hard_loss_weight, *(t.weight for t in self.terms)
+        return tuple(w != 0 for w in weights)
 
     @property
     def has_soft_loss(self) -> bool:
@@ -78,9 +83,11 @@ class Objective:
 
     def numbers(self) -> dict[str, Any]:
         """What a step reads anew each time; a loss says what it has."""
+        lowest = _schedules.LOWEST_WEIGHT
+        weights = [term.weight for term in self.terms]
         return {
-            "hard": self.hard_loss_weight,
-            "soft": [term.weight for term in self.terms],
+            "hard": _schedules.number(self.hard_loss_weight, lowest),
+            "soft": [_schedules.number(w, lowest) for w in weights],
             "losses": [_numbers_of(term.loss) for term in self.terms],
         }
 
@@ -101,7 +108,7 @@ class Objective:
         weights = _outputs.of_each("sample_weight", sample_weight, outputs)
         found = []
         for i, target in zip(wanted, teacher, strict=True):
-            if not self.terms[terms[i]].weight:
+            if not self.computed[1:][terms[i]]:
                 continue
             student = outputs[i].tensor
             weight = per_position(weights[i], student)
@@ -117,29 +124,36 @@ class Objective:
 
 
 def _numbers_of(loss: Any) -> dict[str, Any]:
-    return {name: getattr(loss, name) for name in getattr(loss, "numbers", ())}
+    names = getattr(loss, "numbers", ())
+    return {n: _schedules.number_of(n, getattr(loss, n)) for n in names}
 
 
 def given_or_declared(losses: Any, hard: Any, soft: Any) -> tuple[Any, Any]:
     """Weights, where they are None those that the losses declare, or 1."""
     declared = {_declared(loss) for loss in _checked_losses(losses)}
+    if soft is None and any(weight is None for _, weight in declared):
+        raise ValueError(
+            "The default weight of a distillation loss depends on its "
+            "temperature, which is scheduled. Received: soft_loss_weight=None. "
+            "Pass soft_loss_weight, a number or a schedule."
+        )
     if len(declared) > 1 and (hard is None or soft is None):
         raise ValueError(
             "The distillation losses have different weights by default. "
-            f"Received: (hard, soft) {sorted(declared)}. Pass "
+            f"Received: (hard, soft) {sorted(declared, key=str)}. Pass "
             "hard_loss_weight, and soft_loss_weight as one number or as a "
             "structure like distillation_loss."
         )
-    default = min(declared)
+    default = next(iter(declared))
     return (
         default[0] if hard is None else hard,
         default[1] if soft is None else soft,
     )
 
 
-def _declared(loss: Any) -> tuple[float, float]:
+def _declared(loss: Any) -> tuple[float, float | None]:
     hard, soft = getattr(loss, "default_weights", (1.0, 1.0))
-    return float(hard), float(soft)
+    return float(hard), None if soft is None else float(soft)
 
 
 def _checked_losses(losses: Any) -> list[keras.losses.Loss]:
@@ -156,27 +170,31 @@ def objective(
 ) -> Objective:
     """Checks losses and weights, alone and together."""
     _checked_losses(distillation_loss)
-    hard = _validation.weight("hard_loss_weight", hard_loss_weight)
+    hard = _weight("hard_loss_weight", hard_loss_weight)
     soft = soft_loss_weight
     if keras.tree.is_nested(soft):
         soft = keras.tree.map_structure(_weight_or_none, soft)
     else:
-        soft = _validation.weight("soft_loss_weight", soft)
+        soft = _weight("soft_loss_weight", soft)
     losses = _copied(distillation_loss)
     terms, places = _terms(losses, soft)
-    if not (hard or any(term.weight for term in terms)):
+    found = Objective(losses, hard, soft, terms, places)
+    if not any(found.computed):
         raise ValueError(
             "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
             "Received: 0 and 0, which leaves nothing to train on. Set the one "
             "that is to be above 0 first."
         )
-    return Objective(losses, hard, soft, terms, places)
+    return found
 
 
-def _weight_or_none(value: Any) -> float | None:
-    if value is None:
-        return None
-    return _validation.weight("soft_loss_weight", value)
+def _weight(name: str, value: Any) -> Any:
+    check = functools.partial(_validation.weight, name)
+    return _schedules.checked(check, value)
+
+
+def _weight_or_none(value: Any) -> Any:
+    return None if value is None else _weight("soft_loss_weight", value)
 
 
 def _terms(losses: Any, weights: Any) -> tuple[tuple[Term, ...], Any]:

@@ -102,7 +102,8 @@ class Saved(FedModel):
     def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
         config = dict(config)
         expected = config.pop(_KEY, None)
-        for name in ("student", "distillation_loss", "soft_loss_weight"):
+        weights = ("hard_loss_weight", "soft_loss_weight")
+        for name in ("student", "distillation_loss", *weights):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )

@@ -70,6 +70,13 @@ def number_of(
 
     A step has it as a scalar tensor, whose value only its setter could check.
     """
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        raise TypeError(
+            "A scheduled `temperature` has a value only in the steps of a "
+            f"kd.Distiller. Received: temperature={value!r}. Pass a number or "
+            "a scalar tensor, such as schedule(step); to call a loss on its "
+            "own, set its temperature to a number."
+        )
     if not keras.ops.is_tensor(value):
         return check(name, value)
     if len(value.shape) > 0:

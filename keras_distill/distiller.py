@@ -1,8 +1,9 @@
 """The Distiller: a student trained by a teacher, by `compile` and `fit`."""
 
 import contextlib
+import functools
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -50,9 +51,16 @@ class Distiller(Saved):
 
     Both weights, `distillation_loss`, its `temperature` and `teacher` may be
     set at any moment, in a callback too: checked at once, in force at the next
-    step. New numbers compile nothing anew, except from or to 0; a new loss or
-    teacher does. A loss of one's own names the attributes that may change in
-    `numbers = ("temperature",)`, and gets them as scalar tensors in a step.
+    step. New numbers compile nothing anew, except from or to 0; a new loss,
+    teacher or schedule does. A loss of one's own names the attributes that may
+    change in `numbers = ("temperature",)`, and gets them as scalar tensors in a
+    step.
+
+    One of `keras.optimizers.schedules` is taken in place of any such number. It
+    follows `optimizer.iterations`, which counts updates, is saved, and is 0
+    after `compile`. Weights end at 0 and temperatures at 0.001 where it falls
+    lower. The logs of training show it under the name of the number, as it is
+    after the step or epoch: what the next step reads.
 
     In `compile`, losses must take logits (`from_logits=True`). `loss=None`
     trains on the teacher alone: `fit(x)` without labels, or with labels that
@@ -126,8 +134,8 @@ class Distiller(Saved):
         student: keras.Model,
         distillation_loss: keras.losses.Loss,
         *,
-        hard_loss_weight: float | None = None,
-        soft_loss_weight: float | None = None,
+        hard_loss_weight: Any = None,
+        soft_loss_weight: Any = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -166,12 +174,12 @@ class Distiller(Saved):
         super().__setattr__(name, value)
 
     @property
-    def hard_loss_weight(self) -> float:
+    def hard_loss_weight(self) -> Any:
         """Weight of the compiled loss."""
         return self._objective.hard_loss_weight
 
     @hard_loss_weight.setter
-    def hard_loss_weight(self, weight: float) -> None:
+    def hard_loss_weight(self, weight: Any) -> None:
         self._change(hard_loss_weight=weight)
 
     @property
@@ -193,13 +201,11 @@ class Distiller(Saved):
         self._change(distillation_loss=loss)
 
     def _change(self, **changes: Any) -> None:
-        before, now = self._objective, self._objective.replaced(**changes)
+        now = self._objective.replaced(**changes)
         _match.require_match(now, self.teacher, self.student)
         self._objective = now
         if "distillation_loss" in changes:
             self._track_outputs()
-        if "distillation_loss" in changes or before.computed != now.computed:
-            self.trace_anew()
 
     @property
     def teacher(self) -> keras.Model | None:
@@ -214,7 +220,6 @@ class Distiller(Saved):
             self._identity.replaced()
         teacher_built = teacher is None or teacher.built
         self.built = self.student.built and teacher_built
-        self.trace_anew()
 
     def _freeze(self, teacher: keras.Model) -> FrozenModel:
         _validation.is_model("teacher", teacher)
@@ -240,8 +245,17 @@ class Distiller(Saved):
 
     def make_train_function(self, force: bool = False) -> None:
         """Called by Keras before each `fit`; with `force` by anyone."""
-        other = self._teacher and self._teacher.has_other_variables()
-        super().make_train_function(force or bool(other))
+        if self._teacher:
+            self._teacher.look_again()
+        super().make_train_function(force)
+
+    def traced_for(self) -> tuple:
+        teacher = self._teacher.key if self._teacher else None
+        terms = self._objective.key, self._objective.computed
+        return teacher, *terms, self._door.scheduled()
+
+    def scheduled(self) -> dict:
+        return _match.scheduled(self._objective, self.student)
 
     # One training step: the teacher stage, then Keras's own step, whose losses
     # and metrics split the targets again.
@@ -297,22 +311,23 @@ class Distiller(Saved):
     def train_step(self, *args: Any) -> Any:
         # JAX passes (state, data), the other backends (data,).
         *state, data = args
-        fixed = self.non_trainable_variables if state else []
-        own = zip(fixed, state[0][1] if state else [], strict=True)
-        data = self._with_teacher_logits(data, own)
+        data = self._with_teacher_logits(data, *state)
         with self._phase(training=True):
             return super().train_step(*state, data)
 
-    def _with_teacher_logits(self, data: Any, own: Iterable) -> tuple:
+    def _with_teacher_logits(self, data: Any, *state: Any) -> tuple:
         batch, fed = unfed(data)
         values, numbers = fed or (None, None)
-        numbers = self._door.in_step(numbers)
+        updates = functools.partial(trainer.updates, self, *state)
+        numbers = self._door.in_step(numbers, updates)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, logits = _attached.split(x)
         if not self._objective.has_soft_loss:
             return x, Targets(y, None, numbers), sample_weight
         _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
+            fixed = self.non_trainable_variables
+            own = zip(fixed, state[0][1], strict=True) if state else ()
             logits = self._teacher(x, values, shared=own)
         kind = self._objective.kind
         logits = _attached.dense(logits, kind)
@@ -341,7 +356,7 @@ class Distiller(Saved):
         if training and not isinstance(y, Targets):
             # Called by the user: Keras's own step has been through train_step.
             batch = x, y, sample_weight
-            x, y, sample_weight = self._with_teacher_logits(batch, own=())
+            x, y, sample_weight = self._with_teacher_logits(batch)
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:
@@ -390,10 +405,13 @@ class Distiller(Saved):
     def _track_outputs(self) -> None:
         """A metric for each output, where several have a distillation loss."""
         names = _match.soft_outputs(self._objective, self.student)
-        for name in names if len(names) > 1 else ():
-            if name not in self._soft_trackers:
-                tracker = keras.metrics.Mean(name=f"{name}_soft_loss")
-                self._soft_trackers[name] = tracker
+        new = [name for name in names if name not in self._soft_trackers]
+        if len(names) < 2 or not new:
+            return
+        for name in new:
+            tracker = keras.metrics.Mean(name=f"{name}_soft_loss")
+            self._soft_trackers[name] = tracker
+        self.state_has_changed()
 
     def _soft_trackers_in_use(self) -> list:
         found = _match.soft_outputs(self._objective, self.student)
@@ -437,7 +455,8 @@ class Distiller(Saved):
 
     def get_metrics_result(self) -> dict:
         hidden = {id(metric) for metric in self._metrics_without_value()}
-        return trainer.results(m for m in self.metrics if id(m) not in hidden)
+        found = trainer.results(m for m in self.metrics if id(m) not in hidden)
+        return found | (self.scheduled_results() if self._in_training else {})
 
     def _metrics_without_value(self) -> list:
         """Those that the present phase does not update."""
@@ -464,7 +483,7 @@ class Distiller(Saved):
         terms = self._objective
         return {
             "distillation_loss": serialize(terms.distillation_loss),
-            "hard_loss_weight": terms.hard_loss_weight,
+            "hard_loss_weight": serialize(terms.hard_loss_weight),
             "soft_loss_weight": serialize(terms.soft_loss_weight),
         }
 

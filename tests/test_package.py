@@ -17,7 +17,7 @@ import keras_distill as kd
 PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
-ROOMS += ["_checksums"]
+ROOMS += ["_checksums", "_schedules"]
 ROOMS += ["_keras", "_validation", "_student", "_data_checks", "_attached"]
 ROOMS += ["_data", "_predictions", "_labels", "_outputs", "_objective"]
 ROOMS += ["_match", "_saving", "transforms", "losses", "_as_logits"]

@@ -30,14 +30,17 @@ class FrozenModel:
         self.model = model
         self._other = other
         self._own: list | None = None
+        # Stands for the model where a step is remembered, and does not hold it.
+        self.key = object()
 
-    def has_other_variables(self) -> bool:
-        """Whether it has since the last call, as after `model.quantize`."""
+    def look_again(self) -> None:
+        """Takes another key where `model.quantize`, say, changed variables."""
         before, self._own = self._own, None
         if before is None or not self.model.built:
-            return False
+            return
         own = self._own_variables()
-        return [id(v) for v in before] != [id(v) for v in own]
+        if [id(v) for v in before] != [id(v) for v in own]:
+            self.key = object()
 
     def values(self) -> list:
         return [variable.value for variable in self._own_variables()]

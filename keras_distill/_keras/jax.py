@@ -5,11 +5,31 @@ model's variables into the state of a compiled step and empties the variables.
 """
 
 import contextlib
+import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import keras
+
+
+class TracedFor:
+    """What a compiled step holds for; with another one it is traced anew."""
+
+    def __init__(self, key: Hashable) -> None:
+        _register()
+        self.key = key
+
+
+@functools.cache
+def _register() -> None:
+    # As data without values, JAX compares it like the shape of an array. A new
+    # jax.jit of the same method would not do: it finds the traces of the old.
+    import jax
+
+    jax.tree_util.register_pytree_node(
+        TracedFor, lambda own: ((), own.key), lambda key, _: TracedFor(key)
+    )
 
 
 class Batch(NamedTuple):
@@ -17,11 +37,12 @@ class Batch(NamedTuple):
 
     data: Any
     values: Any
+    traced_for: TracedFor
 
 
 def unfed(data: Any) -> tuple[Any, Any]:
     """Splits what a step received into the user's batch and fed values."""
-    return data if isinstance(data, Batch) else (data, None)
+    return data[:2] if isinstance(data, Batch) else (data, None)
 
 
 def guarded(
@@ -30,6 +51,7 @@ def guarded(
     values: Callable[[], Any],
     variables: Callable[[], list],
     kept: Callable[[], list],
+    traced_for: Callable[[], Hashable],
 ) -> Callable:
     """Feeds values to a step function, and gives back what a failed one took.
 
@@ -52,13 +74,16 @@ def guarded(
         variables: Gives the variables whose values are the state, a list for
             each of its parts.
         kept: Gives values that are to outlive each step.
+        traced_for: Gives what the next step is to be traced for, if it was not.
     """
     if keras.backend.backend() != "jax":
         return step_function
 
     def feed(iterator: Iterator) -> Any:
         found, steps = values(), model.steps_per_execution
-        return iterator if found is None else _Feed(iterator, found, steps)
+        if found is None:
+            return iterator
+        return _Feed(iterator, (found, TracedFor(traced_for())), steps)
 
     def call(state: tuple, iterator: Iterator) -> Any:
         if model.state_is_new:
@@ -114,15 +139,15 @@ class _Feed:
     are trained on one by one, as on Keras 3.15.
     """
 
-    def __init__(self, iterator: Iterator, values: Any, steps: int) -> None:
-        self._iterator, self._values, self._steps = iterator, values, steps
+    def __init__(self, iterator: Iterator, fed: tuple, steps: int) -> None:
+        self._iterator, self._fed, self._steps = iterator, fed, steps
 
     def __next__(self) -> Any:
         data, several = next(self._iterator), list_of_batches()
         if self._steps == 1 or several is None:
-            return Batch(data, self._values)
+            return Batch(data, *self._fed)
         batches = data if isinstance(data, several) else _unstacked(data)
-        return several([Batch(batch, self._values) for batch in batches])
+        return several([Batch(batch, *self._fed) for batch in batches])
 
 
 def _unstacked(data: Any) -> list:
