@@ -106,14 +106,15 @@ def require_logits(
     """
     heads = _heads(model)
     if isinstance(kinds, str):
-        _require_kind(name, model, kinds)
-        kinds = [kinds] * len(heads)
+        kinds = [kinds] * max(len(heads), 1)
+    if len(kinds) == 1:
+        _require_kind(name, model, kinds[0])
     for head, kind in zip(heads, kinds, strict=False):
         if kind not in (None, _kinds.VALUES):
             _require_head(name, model, head, kind, labels_by)
 
 
-def _require_kind(name: str, model: keras.Model, kind: str) -> None:
+def _require_kind(name: str, model: keras.Model, kind: str | None) -> None:
     """Refuses a model that says itself that its logits are others."""
     said = getattr(model, "kind", kind)
     both = (_kinds.CLASSES, _kinds.LABELS)
