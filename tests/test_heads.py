@@ -220,6 +220,14 @@ def test_an_ensemble_of_the_other_kind_is_refused():
         kd.Distiller(of_labels, head(3), kd.losses.SoftTargets(T))
 
 
+def test_a_kind_may_be_given_for_each_output():
+    of_labels = kd.Ensemble([head(3, seed=2)], kind="labels")
+    graph.require_logits("teacher", of_labels, ["labels"])
+    graph.require_logits("teacher", of_labels, [None])
+    with pytest.raises(ValueError, match="logits of classes.*those of labels"):
+        graph.require_logits("teacher", of_labels, ["classes"])
+
+
 def test_logits_that_are_not_finite_are_refused_in_eager_mode():
     teacher = head(1, seed=2)
     teacher.layers[-1].bias.assign([np.nan])

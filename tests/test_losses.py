@@ -563,6 +563,22 @@ def test_confidently_wrong_student_gets_the_full_gradient():
     np.testing.assert_allclose(gradient, [[-1.0, 0.0, 1.0]], 0, 1e-6)
 
 
+def test_one_unit_is_two_classes_of_which_one_has_the_logit_0():
+    teacher, student = draw((6, 1)).astype("float64")
+    v, z = (np.concatenate([0 * a, a], axis=1) for a in (teacher, student))
+    found = in_float64(kd.losses.sigmoid_targets, teacher, student, T)
+    close(found, in_float64(kd.losses.soft_targets, v, z, T), 1e-12)
+
+
+@pytest.mark.parametrize("size", [30.0, 1e3, 1e8])
+def test_a_confidently_wrong_label_gets_the_full_gradient(size):
+    teacher = np.float32([[size, -size, size, 0.0]])
+    student = np.float32([[-size, size, size, 0.0]])
+    gradient = student_gradient(kd.losses.SigmoidTargets(1.0), teacher, student)
+    expected = [[-0.25, 0.25, 0.0, 0.0]]
+    np.testing.assert_allclose(gradient, expected, 0, 1e-6)
+
+
 @settings(deadline=None, max_examples=25, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -101,8 +101,9 @@ def _target(labels: Any, logits: Tensor) -> Tensor:
     shape = tuple(logits.shape)
     _require_shape(tuple(labels.shape), shape)
     if len(labels.shape) == len(shape) and labels.shape[-1] != 1:
-        any_class = ops.any(labels > 0, axis=-1)
-        labels = ops.where(any_class, ops.argmax(labels, axis=-1), -1)
+        shares = ops.cast(labels, logits.dtype)
+        any_class = ops.any(shares > 0, axis=-1)
+        labels = ops.where(any_class, ops.argmax(shares, axis=-1), -1)
     elif len(labels.shape) == len(shape):
         labels = ops.squeeze(labels, axis=-1)
     classes = ops.arange(ops.shape(logits)[-1], dtype="int32")
