@@ -138,3 +138,53 @@ def double_precision() -> Iterator[str]:
     place: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
     with place.enable_x64(True):
         yield "float64"
+
+
+@contextlib.contextmanager
+def compiled_programs_kept(folder: str | None) -> Iterator[None]:
+    """Takes from a folder what JAX has compiled before, and adds to it.
+
+    It is JAX's persistent compilation cache, which knows a program by its
+    operations and shapes, not by names or by values that are fed to it. One
+    that the user has set, or has switched off, is left as it is.
+
+    Args:
+        folder: Made when something is kept. None leaves all as it is.
+    """
+    if folder is None or not _cache_is_free():
+        yield
+        return
+    import jax
+
+    # However fast it was compiled, however small it is.
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    _set_cache(settings)
+    try:
+        yield
+    finally:
+        _set_cache(before)
+
+
+def _cache_is_free() -> bool:
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    config: Any = jax.config
+    set_already = bool(config.jax_compilation_cache_dir)
+    return config.jax_enable_compilation_cache and not set_already
+
+
+def _set_cache(settings: dict[str, Any]) -> None:
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    # Else JAX goes on with the folder that it has opened.
+    compilation_cache.reset_cache()
