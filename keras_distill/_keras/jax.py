@@ -146,12 +146,12 @@ def compiled_programs_kept(folder: str | None) -> Iterator[None]:
 
     It is JAX's persistent compilation cache, which knows a program by its
     operations and shapes, not by names or by values that are fed to it. One
-    that the user has set, or has switched off, is left as it is.
+    that the user has set is left as it is; so is one that is switched off.
 
     Args:
         folder: Made when something is kept. None leaves all as it is.
     """
-    if folder is None or not _cache_is_free():
+    if folder is None or keras.backend.backend() != "jax":
         yield
         return
     import jax
@@ -163,21 +163,14 @@ def compiled_programs_kept(folder: str | None) -> Iterator[None]:
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     before = {name: getattr(jax.config, name) for name in settings}
+    if before["jax_compilation_cache_dir"]:
+        yield
+        return
     _set_cache(settings)
     try:
         yield
     finally:
         _set_cache(before)
-
-
-def _cache_is_free() -> bool:
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    config: Any = jax.config
-    set_already = bool(config.jax_compilation_cache_dir)
-    return config.jax_enable_compilation_cache and not set_already
 
 
 def _set_cache(settings: dict[str, Any]) -> None:
