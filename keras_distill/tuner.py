@@ -51,12 +51,12 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     Trials of one student and one loss run the same programs, whatever their
     temperatures, weights and learning rates. On JAX the first trial compiles
     them, and JAX's persistent compilation cache keeps them in the folder
-    "compiled" of the tuner's project: for the trials that follow, for a search
-    that goes on later, and for workers that share the folder, whose content JAX
-    runs unchecked. The cache is set while a trial is fitted; one that is set
-    already, or switched off, is left as it is. On TensorFlow each trial traces
-    its steps, and compiles them if asked to, as any new model does: nothing is
-    spared. On torch nothing is compiled.
+    "compiled" of the tuner's project, for the trials that follow and for a
+    search that goes on later. JAX runs unchecked what lies there; each worker
+    of a parallel search has its own. The cache is set while a trial is fitted;
+    one that is set already, or switched off, is left as it is. On TensorFlow
+    each trial traces its steps, and compiles them if asked to, as any new model
+    does: nothing is spared. On torch nothing is compiled.
 
     A tuner goes on with what it finds in its `directory`, whatever the teacher:
     give each teacher a directory of its own, or pass `overwrite=True`.
@@ -269,7 +269,8 @@ def _folder_of_programs(callbacks: Iterable | None) -> str | None:
         if isinstance(tuner, keras_tuner.Tuner):
             # A bucket of a cloud's has no such folder.
             found = os.path.isdir(tuner.project_dir)
-            return f"{tuner.project_dir}/compiled" if found else None
+            folder = f"{tuner.project_dir}/compiled/{tuner.tuner_id}"
+            return folder if found else None
     return None
 
 

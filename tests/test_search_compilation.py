@@ -132,7 +132,7 @@ def programs(folder):
 
 
 def kept(tuner):
-    return programs(f"{tuner.project_dir}/compiled")
+    return programs(f"{tuner.project_dir}/compiled/{tuner.tuner_id}")
 
 
 def compile_something_else():
@@ -235,7 +235,7 @@ def test_cache_is_set_in_a_fit_and_not_after_one_that_broke(error, tmp_path):
         tuner.search(DATA, Y, callbacks=[Broken(error)], **FIT)
     assert Broken.found == [
         {
-            "jax_compilation_cache_dir": f"{tuner.project_dir}/compiled",
+            "jax_compilation_cache_dir": f"{tuner.project_dir}/compiled/tuner0",
             "jax_persistent_cache_min_compile_time_secs": 0,
             "jax_persistent_cache_min_entry_size_bytes": -1,
             "jax_enable_compilation_cache": True,
