@@ -297,4 +297,5 @@ def test_a_trial_is_traced_as_often_as_one_of_a_plain_model(tmp_path):
         return kd.tuner.DistillationHyperModel(build, compile=settings)
 
     theirs = traces(plain, X, tmp_path / "plain")
+    assert all(theirs)
     assert traces(ours, DATA, tmp_path / "ours") == theirs
