@@ -49,14 +49,15 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     the tuner: what is there first wins, where all `losses` have a temperature.
 
     Trials of one student and one loss run the same programs, whatever their
-    temperatures, weights and learning rates. On JAX the first trial compiles
-    them, and JAX's persistent compilation cache keeps them in the folder
-    "compiled" of the tuner's project, for the trials that follow and for a
-    search that goes on later. JAX runs unchecked what lies there; each worker
-    of a parallel search has its own. The cache is set while a trial is fitted;
-    one that is set already, or switched off, is left as it is. On TensorFlow
-    each trial traces its steps, and compiles them if asked to, as any new model
-    does: nothing is spared. On torch nothing is compiled.
+    temperatures, learning rates and weights; a weight of 0 makes another. On
+    JAX the first trial compiles them, and JAX's persistent compilation cache
+    keeps them in the folder "compiled" of the tuner's project, for the trials
+    that follow and for a search that goes on later. JAX runs unchecked what
+    lies there; each worker of a parallel search has its own. The cache is set
+    while a trial is fitted; one that is set already, or switched off, is left
+    as it is. On TensorFlow each trial traces its steps, and compiles them if
+    asked to, as any new model does: nothing is spared. Torch compiles nothing
+    unless asked to.
 
     A tuner goes on with what it finds in its `directory`, whatever the teacher:
     give each teacher a directory of its own, or pass `overwrite=True`.
