@@ -202,3 +202,46 @@ def double_precision() -> Iterator[str]:
     place: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
     with place.enable_x64(True):
         yield "float64"
+
+
+@contextlib.contextmanager
+def compiled_programs_kept(folder: str | None) -> Iterator[None]:
+    """Takes from a folder what JAX has compiled before, and adds to it.
+
+    It is JAX's persistent compilation cache, which knows a program by its
+    operations and shapes, not by names or by values that are fed to it. One
+    that the user has set is left as it is; so is one that is switched off.
+
+    Args:
+        folder: Made when something is kept. None leaves all as it is.
+    """
+    if folder is None or keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    # However fast it was compiled, however small it is.
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    if before["jax_compilation_cache_dir"]:
+        yield
+        return
+    _set_cache(settings)
+    try:
+        yield
+    finally:
+        _set_cache(before)
+
+
+def _set_cache(settings: dict[str, Any]) -> None:
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    # Else JAX goes on with the folder that it has opened.
+    compilation_cache.reset_cache()
