@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _attached, _data_checks, _validation
+from keras_distill import _attached, _comparison, _data_checks, _validation
+from keras_distill._compiled import Checked
 from keras_distill._keras import graph, trainer
 from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
@@ -129,6 +130,7 @@ class Distiller(trainer.FedModel):
             distillation_loss, hard_loss_weight, soft_loss_weight
         )
         terms = objective(distillation_loss, *weights)
+        _comparison.check(student, keras.tree.flatten(distillation_loss))
         # The student's policy decides on autocasting and on loss scaling.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(name=name, **kwargs)
@@ -137,6 +139,7 @@ class Distiller(trainer.FedModel):
         self._door = Door(lambda: self._objective.numbers())
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+        self._checked = Checked()
         self._in_training = True
         self._labelled = True
         self._expected_fingerprint: str | None = None
@@ -183,7 +186,11 @@ class Distiller(trainer.FedModel):
 
     def _change(self, **changes: Any) -> None:
         before = self._objective
-        self._objective = now = before.replaced(**changes)
+        now = before.replaced(**changes)
+        if "distillation_loss" in changes:
+            losses = keras.tree.flatten(now.distillation_loss)
+            _comparison.check(self.student, losses)
+        self._objective = now
         if "distillation_loss" in changes or before.terms != now.terms:
             self.trace_anew()
 
@@ -235,8 +242,20 @@ class Distiller(trainer.FedModel):
 
     def make_train_function(self, force: bool = False) -> None:
         """Called by Keras before each `fit`; with `force` by anyone."""
+        if not force:  # In the middle of a change the two need not fit yet.
+            self._check_compiled()
         other = self._teacher and self._teacher.has_other_variables()
         super().make_train_function(force or bool(other))
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Called by Keras before each `evaluate`."""
+        self._check_compiled()
+        super().make_test_function(force)
+
+    def _check_compiled(self) -> None:
+        """Before Keras builds what it then fails on; again for one batch."""
+        losses = keras.tree.flatten(self.distillation_loss)
+        self._checked.check(self, losses)
 
     # One training step: the teacher stage, then Keras's own step, whose losses
     # and metrics split the targets again.
@@ -259,6 +278,7 @@ class Distiller(trainer.FedModel):
                 "are no labels. Received: sample_weight without y. Pass x as a "
                 "dataset or generator of (x, None, sample_weight)."
             )
+        self._check_compiled()
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(
@@ -266,6 +286,7 @@ class Distiller(trainer.FedModel):
     ) -> Any:
         """As `keras.Model.evaluate`; also of what a cache attached."""
         x, y = _attached.unpack(x, y, kwargs)
+        self._check_compiled()
         with self._phase(training=False):
             return super().evaluate(x, y, *args, **kwargs)
 
@@ -314,7 +335,6 @@ class Distiller(trainer.FedModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        _validation.loss_from_logits(self.loss)
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_distill import _kinds, _validation, transforms
+from keras_distill._on_logits import on_logits
 from keras_distill._registration import register
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "TTM",
     "WTTM",
     "logit_matching",
+    "on_logits",
     "soft_targets",
     "ttm",
     "wttm",

@@ -18,7 +18,9 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
 ROOMS += ["_checksums"]
-ROOMS += ["_keras", "_validation", "_data_checks", "_attached", "_data"]
+ROOMS += ["_keras", "_on_logits", "_probes", "_rules", "_pairing", "_advice"]
+ROOMS += ["_compiled", "_comparison"]
+ROOMS += ["_validation", "_data_checks", "_attached", "_data"]
 ROOMS += ["_predictions", "_objective"]
 ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
 ROOMS += ["bias", "cache", "_search", "tuner", "plotting", "specialists"]

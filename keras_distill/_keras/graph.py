@@ -42,12 +42,15 @@ def output_activations(model: keras.Model) -> set[str]:
     Only what the graph of a Functional or Sequential model says; empty for a
     subclassed model.
     """
+    return {name for name in activations(model) if name}
+
+
+def activations(model: keras.Model) -> list[str | None]:
+    """Returns which of the two each output ends in, in order."""
     if isinstance(model, keras.Sequential) and not model.built:
-        found = {_last_activation(model.layers)}
-    else:
-        ways = [_way_back(t, _passes_through) for t in _outputs(model)]
-        found = {activation_of(way[-1].operation) for way in ways}
-    return {name for name in found if name}
+        return [_last_activation(model.layers)]
+    ways = [_way_back(t, _passes_through) for t in _outputs(model)]
+    return [activation_of(way[-1].operation) for way in ways]
 
 
 def _outputs(model: keras.Model) -> list:
