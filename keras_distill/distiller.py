@@ -9,9 +9,11 @@ from keras import ops
 
 from keras_distill import _attached, _comparison, _data_checks, _validation
 from keras_distill._compiled import Checked
+from keras_distill._inputs import same_inputs
 from keras_distill._keras import graph, trainer
 from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
+from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.numbers import Door
 from keras_distill._keras.sample_weights import per_output
@@ -71,7 +73,9 @@ class Distiller(trainer.FedModel):
             logits, shape `(..., classes)`, or `None` for a Distiller that
             trains on logits attached to its data, by `kd.TeacherCache` or
             `kd.WithTeacherLogits`, or gets its teacher later. `kd.as_logits`
-            removes a softmax; `kd.Ensemble` makes one teacher of several.
+            removes a softmax; `kd.Ensemble` makes one teacher of several. Both
+            models read the same inputs; of a dict of inputs, a model built on a
+            dict, `keras.Model({"pixels": ...}, ...)`, reads its own entries.
         student: The Keras model to train, with outputs of the same shape. With
             several outputs, the soft losses of all of them are added.
         distillation_loss: A `keras.losses.Loss`, called with teacher logits,
@@ -212,6 +216,7 @@ class Distiller(trainer.FedModel):
         _validation.not_shared(teacher, self.student)
         models = [("teacher", teacher), ("student", self.student)]
         _validation.same_outputs(models)
+        same_inputs(models)
         frozen = FrozenModel(teacher, self.student)
         self._check_fingerprint(teacher, self._expected_fingerprint)
         self.supports_jit = supports_jit(teacher)
@@ -264,7 +269,9 @@ class Distiller(trainer.FedModel):
         inputs, _ = _attached.split(inputs)
         if self._teacher and not self._teacher.model.built:
             self._teacher(inputs)
-        return self.student(inputs, training=training)
+        return self.student(
+            own_entries(self.student, inputs), training=training
+        )
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any

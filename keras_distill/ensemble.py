@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_distill import _validation, transforms
+from keras_distill._inputs import same_inputs
 from keras_distill._keras import graph
 from keras_distill._keras.copies import twin_of
 from keras_distill._keras.frozen import FrozenVariables
@@ -125,6 +126,7 @@ def _check_members(members: Any) -> None:
         _validation.one_output(name, member)
         graph.require_logits(name, member)
     _validation.same_outputs(named)
+    same_inputs(named)
 
 
 def _normalised(weights: Any, count: int) -> tuple[float, ...]:

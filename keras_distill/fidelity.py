@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_distill import _data_checks, _validation, losses, transforms
+from keras_distill._inputs import same_inputs
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
@@ -83,6 +84,7 @@ def evaluate_fidelity(
         _validation.one_output(name, model)
         graph.require_logits(name, model)
     _validation.same_outputs(models)
+    same_inputs(models)
     if not (ignore_class is None or _validation.is_whole(ignore_class)):
         raise ValueError(
             "`ignore_class` must be None or a whole number. Received: "
