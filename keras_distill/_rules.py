@@ -74,7 +74,8 @@ def _logits(shape: Shape, rng: np.random.Generator) -> Array:
 def _constants(shape: Shape, rng: np.random.Generator) -> list[Array]:
     """Two for each distribution; the second makes all logits positive."""
     shape = (*shape[:-1], 1)
-    first = np.arange(np.prod(shape)) % 5 - 2.5
+    # None turns the largest logit into 0, which F-scores leave out.
+    first = np.resize([-2.5, 0.5, 1.25, -0.5, -2.0], np.prod(shape))
     second = rng.integers(8, 16, shape) / 4
     return [first.reshape(shape).astype("float32"), second.astype("float32")]
 
@@ -83,8 +84,9 @@ class OfClasses(Rule):
     def __init__(self, shape: Shape) -> None:
         rng = np.random.default_rng(0)
         z = _logits(shape, rng)
-        y = rng.integers(0, shape[-1], shape[:-1]).astype("int32")
-        y[1:] = z.argmax(-1)[1:]
+        z[-1] = z[-2]  # Two of one class.
+        y = z.argmax(-1).astype("int32")
+        y[0] = (y[0] + 1) % shape[-1]
         one_hot = (y[..., None] == np.arange(shape[-1])).astype("int32")
         self.labels = y, one_hot, y[..., None]
         self.outputs = [z, *(z + c for c in _constants(shape, rng))]
@@ -144,15 +146,19 @@ class OfHits(Rule):
         self.outputs += [m * towards for m in MARGINS]
 
     def holds(self, values: Sequence[Values]) -> bool:
-        if all(_same(values[0], other) for other in values):
-            return False  # As a softmax of one unit.
+        if _same(values[7], values[-1]):
+            return False  # Right and wrong are the same to it.
         below, between, above, *levels = values[:7]
-        if not _same(levels[0], levels[1]):  # It does not count hits.
+        at_zero = not _same(levels[0], levels[1])
+        at_half = not _same(levels[2], levels[3])
+        if at_zero and at_half:  # It changes everywhere.
             means = np.array([_mean(v) for v in values[7:]])
             return _falls(means) or _falls(-means)
-        decides = not _same(levels[2], levels[3])
-        ranks = not (_same(between, below) or _same(between, above))
-        return not (decides or ranks)
+        if at_half:
+            return False
+        if at_zero:  # Then it sees signs alone.
+            return _same(between, above)
+        return _same(between, below) or _same(between, above)
 
 
 # Values: nothing is closer to an output than the output itself.
