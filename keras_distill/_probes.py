@@ -94,10 +94,7 @@ def results(
     calls: Sequence[Call], labels: Labels, outputs: Sequence[Array]
 ) -> list[Result]:
     """For each call its values for all outputs, or why it has none."""
-    convert = keras.ops.convert_to_tensor
     with _undisturbed():
-        labels = tuple(map(convert, labels))
-        outputs = [convert(z) for z in outputs]
         found = _together(calls, labels, outputs)
         # What cannot be compiled may still run.
         return [
@@ -155,9 +152,10 @@ def _alone(call: Call, labels: Labels, outputs: Sequence[Array]) -> Result:
 def _first_form(call: Call, labels: Labels, z: Any) -> Any:
     """With the first form of labels that the call takes."""
     errors = []
+    z = keras.ops.convert_to_tensor(z)
     for y in labels:
         try:
-            return call(y, z)
+            return call(keras.ops.convert_to_tensor(y), z)
         except Exception as error:
             errors.append(error)
     raise errors[0]

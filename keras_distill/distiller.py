@@ -49,7 +49,10 @@ class Distiller(trainer.FedModel):
     teacher does. A loss of one's own names the attributes that may change in
     `numbers = ("temperature",)`, and gets them as scalar tensors in a step.
 
-    In `compile`, losses must take logits (`from_logits=True`). `loss=None`
+    In `compile`, losses and metrics must fit what the distillation loss
+    compares, classes or labels: they take logits (`from_logits=True`), metrics
+    of labels have the threshold 0. They are tried out before a fit; see
+    `kd.losses.on_logits`. Beside a loss of values all are taken. `loss=None`
     trains on the teacher alone: `fit(x)` without labels, or with labels that
     only feed metrics, which asks for `hard_loss_weight=0`. A term of weight 0
     is left out of the training loss; the teacher is not run for a soft term of
