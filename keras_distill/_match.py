@@ -80,3 +80,12 @@ def _named_terms(
         for i, output in enumerate(outputs)
         if terms[i] is not None
     ]
+
+
+def losses_of(objective: Objective, student: keras.Model) -> list:
+    """The distillation loss of each output, None where there is none."""
+    outputs = _outputs.of_model(student)
+    if outputs is None:
+        return [term.loss for term in objective.terms]
+    terms = objective.term_of_each(outputs)
+    return [None if t is None else objective.terms[t].loss for t in terms]

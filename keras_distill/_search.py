@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_distill import _kinds, _validation, losses
+from keras_distill import _compiled, _kinds, _pairing, _validation, losses
 from keras_distill._keras import graph
 
 _COMPILE = inspect.signature(keras.Model.compile).parameters
@@ -162,7 +162,20 @@ def check_settings(settings: Any) -> None:
             "`compile` must hold arguments of keras.Model.compile. Received: "
             f"{sorted(unknown)}. Expected some of {list(_COMPILE)[1:]}."
         )
-    _validation.loss_from_logits(settings.get("loss"))
+
+
+def check_compiled(settings: dict, losses: Any, teacher: Any) -> None:
+    """Refuses what fits no loss of a search, before the first trial.
+
+    Losses that functions make are known, and checked, when a trial starts.
+    """
+    if isinstance(losses, dict):
+        return
+    metrics = [settings.get("metrics"), settings.get("weighted_metrics")]
+    kinds = {_kinds.compares(loss): loss for loss in map(BUILT_IN.get, losses)}
+    for loss in kinds.values():
+        outputs = _pairing.outputs_of(teacher, [loss])
+        _compiled.check(settings.get("loss"), metrics, outputs)
 
 
 def copied(settings: dict[str, Any]) -> dict[str, Any]:

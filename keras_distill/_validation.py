@@ -1,6 +1,5 @@
 """Checks shared by several modules: received, expected, how to fix it."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
@@ -9,20 +8,6 @@ from typing import Any
 import keras
 
 from keras_distill._keras.layers import all_layers, own_variables, sublayers
-
-_PROBABILITY_LOSSES = (
-    keras.losses.KLDivergence,
-    keras.losses.BinaryCrossentropy,
-    keras.losses.CategoricalCrossentropy,
-    keras.losses.SparseCategoricalCrossentropy,
-)
-_CROSSENTROPIES = (
-    "ce",
-    "crossentropy",
-    "binary_crossentropy",
-    "categorical_crossentropy",
-    "sparse_categorical_crossentropy",
-)
 
 
 def finite_number(name: str, value: Any, fix: str) -> float:
@@ -198,43 +183,14 @@ def same_output(first: str, shape: tuple, name: str, other: tuple) -> None:
         )
 
 
-def loss_from_logits(loss: Any) -> None:
-    """Refuses compiled cross-entropies that expect probabilities."""
-    for item in keras.tree.flatten(loss):
-        name = item if isinstance(item, str) else getattr(item, "__name__", "")
-        if name in _CROSSENTROPIES or _from_logits(item) is False:
-            raise ValueError(
-                "The student ends in logits, but the loss passed to "
-                f"`compile()` expects probabilities. Received: loss={item!r}. "
-                "Pass the loss object with from_logits=True, for example "
-                "keras.losses.SparseCategoricalCrossentropy(from_logits=True)."
-            )
-
-
-def _from_logits(loss: Any) -> Any:
-    """What a loss object says of it, as an attribute or in its config."""
-    said = getattr(loss, "from_logits", None)
-    if said is None and isinstance(loss, keras.losses.Loss):
-        with contextlib.suppress(NotImplementedError):
-            said = loss.get_config().get("from_logits")
-    return said
-
-
 def distillation_loss(loss: Any) -> None:
-    """Refuses what is no reduced loss between two sets of logits."""
+    """Refuses what is no reduced loss."""
     if not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`distillation_loss` must be a keras.losses.Loss instance. "
             f"Received: distillation_loss={loss!r}. Pass one of kd.losses, "
             "for example "
             "kd.losses.SoftTargets(temperature=4.0)."
-        )
-    if isinstance(loss, _PROBABILITY_LOSSES):
-        raise ValueError(
-            "`distillation_loss` is called with logits, and this loss compares "
-            "probabilities. Received: distillation_loss="
-            f"{type(loss).__name__}(). Pass kd.losses.SoftTargets(temperature) "
-            "instead."
         )
     if loss.reduction in (None, "none"):
         raise ValueError(

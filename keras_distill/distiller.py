@@ -11,14 +11,18 @@ from keras import ops
 
 from keras_distill import (
     _attached,
+    _comparison,
     _data_checks,
     _match,
     _outputs,
     _student,
     _validation,
 )
+from keras_distill._compiled import Checked
+from keras_distill._inputs import same_inputs
 from keras_distill._keras import trainer
 from keras_distill._keras.frozen import FrozenModel, supports_jit
+from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.numbers import Door
 from keras_distill._keras.sample_weights import like_outputs
@@ -62,7 +66,10 @@ class Distiller(Saved):
     lower. The logs of training show it under the name of the number, as it is
     after the step or epoch: what the next step reads.
 
-    In `compile`, losses must take logits (`from_logits=True`). `loss=None`
+    In `compile`, losses and metrics must fit what the distillation loss
+    compares, classes or labels: they take logits (`from_logits=True`), metrics
+    of labels have the threshold 0. They are tried out before a fit; see
+    `kd.losses.on_logits`. Beside a loss of values all are taken. `loss=None`
     trains on the teacher alone: `fit(x)` without labels, or with labels that
     only feed metrics, which asks for `hard_loss_weight=0`. A term of weight 0
     is left out of the training loss; the teacher is not run for a soft term of
@@ -86,7 +93,9 @@ class Distiller(Saved):
             logits, shape `(..., classes)`, or `None` for a Distiller that
             trains on logits attached to its data, by `kd.TeacherCache` or
             `kd.WithTeacherLogits`, or gets its teacher later. `kd.as_logits`
-            removes a softmax; `kd.Ensemble` makes one teacher of several.
+            removes a softmax; `kd.Ensemble` makes one teacher of several. Both
+            models read the same inputs; of a dict of inputs, a model built on a
+            dict, `keras.Model({"pixels": ...}, ...)`, reads its own entries.
         student: The Keras model to train, with outputs of the same shape. With
             several outputs, the soft losses of all of them are added.
         distillation_loss: A `keras.losses.Loss`, called with teacher logits,
@@ -145,6 +154,7 @@ class Distiller(Saved):
             distillation_loss, hard_loss_weight, soft_loss_weight
         )
         terms = objective(distillation_loss, *weights)
+        _comparison.check(student, _match.losses_of(terms, student))
         # The student's policy decides on autocasting and on loss scaling.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(name=name, **kwargs)
@@ -156,6 +166,7 @@ class Distiller(Saved):
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
         self._soft_trackers: dict[str, Any] = {}
         self._track_outputs()
+        self._checked = Checked()
         self._in_training = True
         self._labelled = True
         self._identity = Identity()
@@ -203,6 +214,9 @@ class Distiller(Saved):
     def _change(self, **changes: Any) -> None:
         now = self._objective.replaced(**changes)
         _match.require_match(now, self.teacher, self.student)
+        if "distillation_loss" in changes:
+            losses = _match.losses_of(now, self.student)
+            _comparison.check(self.student, losses)
         self._objective = now
         if "distillation_loss" in changes:
             self._track_outputs()
@@ -225,6 +239,7 @@ class Distiller(Saved):
         _validation.is_model("teacher", teacher)
         _match.require_match(self._objective, teacher, self.student)
         _validation.not_shared(teacher, self.student)
+        same_inputs([("teacher", teacher), ("student", self.student)])
         frozen = FrozenModel(teacher, self.student)
         self._identity.check(teacher)
         self.supports_jit = supports_jit(teacher)
@@ -245,6 +260,8 @@ class Distiller(Saved):
 
     def make_train_function(self, force: bool = False) -> None:
         """Called by Keras before each `fit`; with `force` by anyone."""
+        if not force:  # In the middle of a change the two need not fit yet.
+            self._check_compiled()
         if self._teacher:
             self._teacher.look_again()
         super().make_train_function(force)
@@ -257,6 +274,16 @@ class Distiller(Saved):
     def scheduled(self) -> dict:
         return _match.scheduled(self._objective, self.student)
 
+    def make_test_function(self, force: bool = False) -> None:
+        """Called by Keras before each `evaluate`."""
+        self._check_compiled()
+        super().make_test_function(force)
+
+    def _check_compiled(self) -> None:
+        """Before Keras builds what it then fails on; again for one batch."""
+        losses = _match.losses_of(self._objective, self.student)
+        self._checked.check(self, losses)
+
     # One training step: the teacher stage, then Keras's own step, whose losses
     # and metrics split the targets again.
 
@@ -264,7 +291,9 @@ class Distiller(Saved):
         inputs, _ = _attached.split(inputs)
         if self._teacher and not self._teacher.model.built:
             self._teacher(inputs)
-        return self.student(inputs, training=training)
+        return self.student(
+            own_entries(self.student, inputs), training=training
+        )
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -281,6 +310,7 @@ class Distiller(Saved):
         self._check_validation(y, **kwargs)
         if self._objective.has_soft_loss:
             _student.warn_of_augmentation(self.student)
+        self._check_compiled()
         return super().fit(x, y, *args, **kwargs)
 
     def _check_validation(
@@ -300,6 +330,7 @@ class Distiller(Saved):
     ) -> Any:
         """As `keras.Model.evaluate`; also of what a cache attached."""
         x, y = _attached.unpack(x, y, kwargs)
+        self._check_compiled()
         with self._phase(training=False):
             return super().evaluate(x, y, *args, **kwargs)
 
@@ -352,7 +383,6 @@ class Distiller(Saved):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        _validation.loss_from_logits(self.loss)
         if training and not isinstance(y, Targets):
             # Called by the user: Keras's own step has been through train_step.
             batch = x, y, sample_weight

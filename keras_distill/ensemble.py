@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_distill import _kinds, _validation, transforms
+from keras_distill._inputs import same_inputs
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenVariables
 from keras_distill._registration import register
@@ -148,6 +149,7 @@ def _check_members(members: Any, kind: str) -> None:
         _validation.one_output(name, member)
         graph.require_logits(name, member, kind, _kinds.BY_KIND)
     _validation.same_outputs(named)
+    same_inputs(named)
 
 
 def _normalised(weights: Any, count: int) -> tuple[float, ...]:

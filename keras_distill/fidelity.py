@@ -13,6 +13,7 @@ from keras_distill import (
     _validation,
     transforms,
 )
+from keras_distill._inputs import same_inputs
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
@@ -102,6 +103,7 @@ def evaluate_fidelity(
         _validation.one_output(name, model)
         graph.require_logits(name, model, kind, _kinds.BY_KIND)
     _validation.same_outputs(models)
+    same_inputs(models)
     if not (ignore_class is None or _validation.is_whole(ignore_class)):
         raise ValueError(
             "`ignore_class` must be None or a whole number. Received: "

@@ -142,6 +142,8 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         self.teacher = teacher
         self.compile = compile
         self.losses = _search.checked_losses(losses, temperature)
+        if isinstance(compile, dict):
+            _search.check_compiled(compile, self.losses, teacher)
         self.temperature = _search.checked_range(
             "temperature", temperature, lambda _, t: _validation.temperature(t)
         )

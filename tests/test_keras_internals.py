@@ -179,6 +179,17 @@ def test_compile_keeps_the_metrics_that_it_makes_and_reports_them():
     assert len(model._compile_metrics.result()) == 1
 
 
+def test_compiled_metrics_are_kept_as_they_were_given():
+    """Else metrics of probabilities are compiled on logits unnoticed."""
+    model, given, weighted = models.linear(), ["accuracy"], {"a": ["mse"]}
+    model.compile("sgd", metrics=given, weighted_metrics=weighted)
+    assert model._compile_metrics._user_metrics is given
+    assert model._compile_metrics._user_weighted_metrics is weighted
+    before = model._compile_metrics
+    model.compile("sgd", metrics=given)
+    assert model._compile_metrics is not before
+
+
 def test_aggregate_additional_loss_gives_one_float():
     """Else a loss of whole numbers, or of several, breaks the objective."""
     model = compiled(models.linear())

@@ -18,7 +18,9 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
 ROOMS += ["_checksums", "_schedules"]
-ROOMS += ["_keras", "_validation", "_student", "_data_checks", "_attached"]
+ROOMS += ["_keras", "_on_logits", "_probes", "_rules", "_pairing", "_advice"]
+ROOMS += ["_compiled", "_comparison", "_inputs"]
+ROOMS += ["_validation", "_student", "_data_checks", "_attached"]
 ROOMS += ["_data", "_predictions", "_labels", "_outputs", "_objective"]
 ROOMS += ["_match", "_saving", "transforms", "losses", "_as_logits"]
 ROOMS += ["ensemble", "distiller", "_measures", "fidelity"]

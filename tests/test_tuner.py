@@ -521,7 +521,7 @@ REFUSED = [
     (
         ValueError,
         {"compile": {"loss": "sparse_categorical_crossentropy"}},
-        "Pass the loss object with from_logits=True",
+        "Pass one that takes logits",
     ),
     (
         ValueError,

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.layers import all_layers
 from keras_distill._keras.wrapping import Wrapping
 
@@ -90,6 +91,7 @@ class FrozenModel:
             values: What `values()` gave, the present values by default.
             shared: Pairs of a shared variable and its value.
         """
+        x = own_entries(self.model, x)
         if not self.model.built:
             return self.model(x, training=False)
         if values is None:

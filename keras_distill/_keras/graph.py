@@ -44,7 +44,12 @@ def output_activations(model: keras.Model) -> set[str]:
     Only what the graph of a Functional or Sequential model says; empty for a
     subclassed model.
     """
-    return {head.activation for head in _heads(model) if head.activation}
+    return {name for name in activations(model) if name}
+
+
+def activations(model: keras.Model) -> list[str | None]:
+    """Returns which of the two each output ends in, in order."""
+    return [head.activation for head in _heads(model)]
 
 
 class _Head(NamedTuple):

@@ -182,6 +182,15 @@ def fill_variables(model: Any) -> None:
         model.jax_state_sync()
 
 
+def jitted(function: Callable) -> Callable:
+    """One compiled function, where JAX would compile each operation."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
 @contextlib.contextmanager
 def double_precision() -> Iterator[str]:
     """Gives the widest float dtype that the device computes linear algebra in.

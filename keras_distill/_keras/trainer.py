@@ -10,6 +10,8 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
   is read from the variables at first, and after each `jax_state_sync`;
 - what `compile` made lies in `_compile_loss`, `_compile_metrics` and
   `_loss_tracker`, and `_aggregate_additional_loss` scales all other losses;
+- the metrics lie there as `compile` got them, as `_user_metrics` and
+  `_user_weighted_metrics`;
 - a step passes targets on as they are, and an epoch or an evaluation ends with
   `get_metrics_result`;
 - assignment to an attribute tracks the value, and saving walks `dir(model)`.
@@ -18,7 +20,7 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
 import contextlib
 import functools
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -203,6 +205,26 @@ def label_metrics(model: Any) -> list:
     metrics = [] if model._compile_metrics is None else [model._compile_metrics]
     losses = model._compile_loss.metrics if model._compile_loss else []
     return metrics + losses
+
+
+class Compiled(NamedTuple):
+    """What `compile` got, and what it made of that, new each time."""
+
+    loss: Any
+    metrics: Any
+    weighted_metrics: Any
+    made: tuple
+
+
+def compiled(model: Any) -> Compiled:
+    """What losses and metrics a model was compiled with."""
+    loss, metrics = model._compile_loss, model._compile_metrics
+    return Compiled(
+        model.loss,
+        metrics and metrics._user_metrics,
+        metrics and metrics._user_weighted_metrics,
+        (loss, metrics),
+    )
 
 
 def loss_tracker(model: Any) -> Any:
