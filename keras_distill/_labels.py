@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_distill._keras.numbers import having
 
@@ -46,3 +47,29 @@ def with_labels(loss: Any, labels: Any) -> Callable[..., Tensor]:
         return keras_call(bound, teacher_logits, student_logits, sample_weight)
 
     return called
+
+
+def without_void(
+    labels: Any, ignored: int | None, sample_weight: Any, logits: Tensor
+) -> tuple[Any, Any]:
+    """Labels that are all classes, and weights that are 0 where one was none.
+
+    Args:
+        labels: Class numbers, shape `(...)` or `(..., 1)`, or one-hot, of
+            which none is void.
+        ignored: The label that stands for none, if there is one.
+        sample_weight: None, or weights of shape `(...)`.
+        logits: Shape `(..., classes)`.
+    """
+    if labels is None:
+        return None, sample_weight
+    shape, rank = ops.shape(labels), len(logits.shape)
+    one_hot = len(shape) == rank and shape[-1] != 1
+    if ignored is None or one_hot:
+        return labels, sample_weight
+    void = ops.equal(labels, ops.cast(ignored, labels.dtype))
+    labels = ops.where(void, ops.zeros_like(labels), labels)
+    if len(shape) == rank:
+        void = ops.squeeze(void, axis=-1)
+    known = 1.0 - ops.cast(void, "float32")
+    return labels, known if sample_weight is None else known * sample_weight

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import _kinds, _outputs, _schedules, _validation
+from keras_distill import (
+    _kinds,
+    _labels,
+    _outputs,
+    _schedules,
+    _validation,
+    _void,
+)
 from keras_distill._keras import numbers
 from keras_distill._keras.sample_weights import per_position
 
@@ -81,6 +88,12 @@ class Objective:
         kinds = {_kinds.compares(term.loss) for term in self.terms}
         return kinds.pop() if len(kinds) == 1 else _kinds.VALUES
 
+    @property
+    def uses_labels(self) -> bool:
+        """Whether a distillation loss that is computed does."""
+        on = zip(self.computed[1:], self.terms, strict=True)
+        return any(computed and _uses_labels(t.loss) for computed, t in on)
+
     def numbers(self) -> dict[str, Any]:
         """What a step reads anew each time; a loss says what it has."""
         lowest = _schedules.LOWEST_WEIGHT
@@ -100,12 +113,22 @@ class Objective:
         targets: Targets,
         outputs: Sequence[_outputs.Output],
         sample_weight: Any,
+        compiled: Any = None,
     ) -> list[SoftLoss]:
-        """The distillation loss of each output that has one."""
+        """The distillation loss of each output that has one.
+
+        Args:
+            targets: Labels, the teacher's outputs, and numbers.
+            outputs: The student's.
+            sample_weight: None, or weights in any structure.
+            compiled: The loss that `compile` got, which may tell a void label.
+        """
         terms = self.term_of_each(outputs)
         wanted = [i for i, term in enumerate(terms) if term is not None]
         teacher = _outputs.of_teacher(targets.teacher or (), outputs, wanted)
         weights = _outputs.of_each("sample_weight", sample_weight, outputs)
+        if self.uses_labels:
+            labels = _void.labels_of_each(targets.labels, compiled, outputs)
         found = []
         for i, target in zip(wanted, teacher, strict=True):
             if not self.computed[1:][terms[i]]:
@@ -113,6 +136,9 @@ class Objective:
             student = outputs[i].tensor
             weight = per_position(weights[i], student)
             loss = self._loss(terms[i], targets.numbers)
+            if _uses_labels(loss):
+                own, weight = _labels.without_void(*labels[i], weight, student)
+                loss = _labels.with_labels(loss, own)
             value = loss(target.tensor, student, weight)
             name = _outputs.label_of(i, outputs[i])
             weight = targets.numbers["soft"][terms[i]]
@@ -121,6 +147,10 @@ class Objective:
 
     def _loss(self, term: int, found: dict) -> keras.losses.Loss:
         return numbers.having(self.terms[term].loss, found["losses"][term])
+
+
+def _uses_labels(loss: Any) -> bool:
+    return bool(getattr(loss, "uses_labels", False))
 
 
 def _numbers_of(loss: Any) -> dict[str, Any]:

@@ -399,7 +399,7 @@ class Distiller(Saved):
         self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any
     ) -> Tensor:
         labels, numbers = targets.labels, targets.numbers
-        if self.hard_loss_weight:
+        if self.hard_loss_weight and not self._labels_are_for_soft_loss:
             _data_checks.labels_used(labels, self.loss, self.hard_loss_weight)
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
@@ -411,10 +411,16 @@ class Distiller(Saved):
                 total = total + weighted(numbers["hard"], hard)
         if self._objective.has_soft_loss:
             outputs = self._outputs_of(y_pred)
-            found = self._objective.soft_losses(targets, outputs, sample_weight)
+            found = self._objective.soft_losses(
+                targets, outputs, sample_weight, self.loss
+            )
             self._record_soft(found, batch_size)
             total = total + sum(weighted(s.weight, s.value) for s in found)
         return total
+
+    @property
+    def _labels_are_for_soft_loss(self) -> bool:
+        return self.loss is None and self._objective.uses_labels
 
     def _record_soft(self, found: list, batch_size: Any) -> None:
         for soft in found:
