@@ -270,4 +270,6 @@ def _copied(structure: Any) -> Any:
 
 
 def weighted(weight: Any, loss: Tensor) -> Tensor:
+    """A term of the objective, whatever dtype its loss has, in float32."""
+    loss = ops.cast(loss, keras.backend.result_type(loss.dtype, "float32"))
     return ops.cast(weight, loss.dtype) * loss
