@@ -87,8 +87,8 @@ class OfClasses(Rule):
         z[-1] = z[-2]  # Two of one class.
         y = z.argmax(-1).astype("int32")
         y[0] = (y[0] + 1) % shape[-1]
-        one_hot = (y[..., None] == np.arange(shape[-1])).astype("int32")
-        self.labels = y, one_hot, y[..., None]
+        one_hot = y[..., None] == np.arange(shape[-1])
+        self.labels = y, one_hot.astype("float32"), y[..., None]
         self.outputs = [z, *(z + c for c in _constants(shape, rng))]
 
     def holds(self, values: Sequence[Values]) -> bool:
@@ -102,7 +102,7 @@ def _some_labels(shape: Shape, rng: np.random.Generator) -> Array:
     """A quarter of them, so that a label and none are not the same."""
     size = int(np.prod(shape))
     some = rng.permutation(size) < max(1, size // 4)
-    return some.reshape(shape).astype("int32")
+    return some.reshape(shape).astype("float32")
 
 
 def _falls(means: Array) -> bool:
@@ -118,7 +118,7 @@ class OfLabels(Rule):
         rng = np.random.default_rng(0)
         y = _some_labels(shape, rng)
         self.labels = (y,)
-        towards = (2 * y - 1).astype("float32")
+        towards = 2 * y - 1
         z = _logits(shape, rng)
         self.outputs = [z, *(z + c for c in _constants(shape, rng))]
         self.outputs += [m * towards for m in MARGINS]
@@ -135,7 +135,7 @@ class OfHits(Rule):
     def __init__(self, shape: Shape) -> None:
         y = _some_labels(shape, np.random.default_rng(0))
         self.labels = (y,)
-        towards = (2 * y - 1).astype("float32")
+        towards = 2 * y - 1
         # Right by their order: all below 0, between 0 and 1, all above.
         self.outputs = [
             middle + width * towards

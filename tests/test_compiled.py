@@ -6,6 +6,7 @@ rule lets it through, or where it cannot be tried; all others are refused.
 
 import inspect
 
+import backend
 import keras
 import models
 import numpy as np
@@ -127,9 +128,12 @@ def test_metrics_of_logits_alone_ignore_a_constant(shape):
     crossentropies = {n for n in OF_CLASSES if n in METRICS}
     flat = len(shape) == 2
     expected = RANKED | crossentropies | (F_SCORES if flat else set())
-    assert passed == exists(expected, METRICS)
-    of_one_axis = exists(F_SCORES | {"R2Score"}, METRICS)
-    assert unknown == (set() if flat else of_one_axis)
+    # On torch there are no 5 largest of fewer.
+    on_torch = keras.backend.backend() == "torch"
+    few = {n for n in RANKED if "op" in n and on_torch and shape[-1] < 5}
+    assert passed == exists(expected - few, METRICS)
+    of_one_axis = set() if flat else F_SCORES | {"R2Score"}
+    assert unknown == exists(of_one_axis | few, METRICS)
 
 
 # Beside a sigmoid.
@@ -354,14 +358,14 @@ def test_the_users_metric_is_not_touched():
 
 def test_a_loss_with_a_state_keeps_it():
     class Counting(L.Loss):
-        calls = keras.Variable(0.0)
+        calls = keras.Variable(0.0, trainable=False)
 
         def call(self, y, z):
             self.calls.assign(self.calls + 1)
             return SPARSE(y, z)
 
     distiller(CLASSES, Counting()).make_train_function()
-    assert float(Counting.calls) == 0.0
+    assert backend.to_numpy(Counting.calls.value) == 0.0
 
 
 # When it is looked at, and how often.
@@ -436,8 +440,10 @@ def test_what_cannot_be_tried_is_told_once():
         fit(model, SPARSE)
         evaluate(model, SPARSE)
         fit(model, SPARSE)
-    assert len(told) == 1
-    assert "kd.losses.on_logits" in str(told[0].message)
+    texts = [str(one.message) for one in told]
+    texts = [text for text in texts if "tried out" in text]
+    assert len(texts) == 1
+    assert "kd.losses.on_logits" in texts[0]
     model.compile("sgd", of_eight)
     with pytest.warns(UserWarning, match="could not be tried out"):
         fit(model, SPARSE)
@@ -569,8 +575,10 @@ Y, WEIGHTS = np.eye(4, 3, dtype="float32"), np.arange(4, dtype="float32")
 
 def logged(item, is_metric):
     model = keras.Sequential([models.linear(), layers.Activation("sigmoid")])
-    kwargs = {"weighted_metrics": [item]} if is_metric else {"loss": item}
-    model.compile("sgd", **kwargs)
+    if is_metric:
+        model.compile("sgd", "mse", weighted_metrics=[item])
+    else:
+        model.compile("sgd", item)
     x, _ = models.data(4)
     return models.evaluate(model, x, Y, sample_weight=WEIGHTS)
 
@@ -658,6 +666,8 @@ def test_a_distillation_loss_that_cannot_be_tried_is_told():
 
     with pytest.warns(UserWarning, match="could not be tried") as told:
         kd.Distiller(None, models.linear(), OfEight())
+    told = [one for one in told if "tried" in str(one.message)]
+    assert len(told) == 1
     assert 'say so with `compares = "values"`' in str(told[0].message)
 
 
