@@ -86,7 +86,13 @@ class Distiller(Saved):
     `distiller.save` and the checkpoint callbacks store the student, the
     optimizer, the compile state and the teacher's fingerprint. A loaded
     Distiller predicts and evaluates at once, and trains again after
-    `distiller.teacher = teacher`.
+    `distiller.teacher = teacher`. `distiller.export` exports the student.
+
+    `compute_loss(x, y, y_pred, training=True)` in a loop of one's own gives the
+    objective, with `training=False` the student's compiled loss. A student with
+    a `train_step`, `test_step`, `compute_loss` or `compute_metrics` of its own,
+    which would not be called, is refused. `fit` warns of a student with layers
+    that augment its inputs at random: the teacher sees them as they are.
 
     Args:
         teacher: A Keras model that takes the student's inputs and ends in
@@ -114,7 +120,8 @@ class Distiller(Saved):
     Raises:
         TypeError: If a model, loss or weight is of the wrong type.
         ValueError: If the models do not fit together, end in probabilities or
-            share trainable layers, or if both weights are 0.
+            share trainable layers, if the student has steps of its own, or if
+            both weights are 0.
 
     Example:
 
