@@ -7,7 +7,11 @@ from keras import ops
 from keras_distill import _kinds, _validation
 from keras_distill._labels import with_labels
 from keras_distill._registration import register
-from keras_distill.losses._logits import bernoulli_divergence, pair
+from keras_distill.losses._logits import (
+    bernoulli_divergence,
+    kl_divergence,
+    pair,
+)
 from keras_distill.losses._tempered import (
     Number,
     NumberedLoss,
@@ -68,31 +72,25 @@ def dkd(
     alpha = _weight_of(v, "target_weight", target_weight)
     beta = _weight_of(v, "nontarget_weight", nontarget_weight)
     target = _target(labels, v)
-    v, z = v / t, z / t
+    v_odds, v_others = _parts(v / t, target)
+    z_odds, z_others = _parts(z / t, target)
+    parts = alpha * bernoulli_divergence(v_odds, z_odds)
+    parts = parts + beta * kl_divergence(v_others, z_others)
     labelled = ops.cast(ops.any(target, axis=-1), v.dtype)
-    of_target = bernoulli_divergence(_log_odds(v, target), _log_odds(z, target))
-    of_others = _others_divergence(v, z, target)
-    return t**2 * labelled * (alpha * of_target + beta * of_others)
+    return t**2 * labelled * parts
 
 
 def _weight_of(logits: Tensor, name: str, value: Any) -> Any:
     return _validation.number_of(logits, name, value, _validation.weight)
 
 
-def _log_odds(logits: Tensor, target: Tensor) -> Tensor:
-    """Of the label's class: `log(p / (1-p))`, which loses no digits of 1-p."""
+def _parts(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The log odds of the label's class, and the others' log-softmax."""
     of_target = ops.sum(ops.where(target, logits, 0.0), axis=-1)
     others = ops.where(target, _NO_LOGIT, logits)
-    return of_target - ops.logsumexp(others, axis=-1)
-
-
-def _others_divergence(v: Tensor, z: Tensor, target: Tensor) -> Tensor:
-    log_p, log_q = (
-        ops.log_softmax(ops.where(target, _NO_LOGIT, logits), axis=-1)
-        for logits in (v, z)
-    )
-    each = ops.exp(log_p) * (log_p - log_q)
-    return ops.sum(ops.where(target, 0.0, each), axis=-1)
+    # Not by a softmax: this loses no digits of 1 - p.
+    log_odds = of_target - ops.logsumexp(others, axis=-1)
+    return log_odds, ops.log_softmax(others, axis=-1)
 
 
 def _target(labels: Any, logits: Tensor) -> Tensor:
