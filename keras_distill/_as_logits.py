@@ -10,6 +10,7 @@ from keras_distill._keras import graph
 from keras_distill._keras.copies import twin_of
 from keras_distill._keras.frozen import FrozenVariables
 from keras_distill._keras.layers import sublayers
+from keras_distill._keras.wrapping import Wrapping
 from keras_distill._registration import register
 
 Tensor = Any
@@ -22,7 +23,7 @@ _RESHAPING = (
 
 
 @register
-class LogProbabilities(keras.Model):
+class LogProbabilities(Wrapping):
     """Turns a model that outputs probabilities into one that outputs logits.
 
     Formula: `log p`. The softmax of `log(p) / T` is the power transform of `p`,
@@ -54,6 +55,9 @@ class LogProbabilities(keras.Model):
         super().__init__(name=name, autocast=False, **kwargs)
         self.model = model
         self.built = model.built
+
+    def wrapped(self) -> list[keras.Model]:
+        return [self.model]
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         p = ops.convert_to_tensor(self.model(inputs, training=training))

@@ -97,6 +97,18 @@ def unpack(x: Any, y: Any, arguments: dict) -> tuple[Any, Any]:
     return x, y
 
 
+def labels_of(data: Any, otherwise: Any) -> Any:
+    """Labels of validation data; `...` where only a batch would tell."""
+    if data is None:
+        return otherwise
+    data = getattr(data, "element_spec", data)  # Of a tf.data dataset.
+    if isinstance(data, WithTeacherLogits | dict) or hasattr(data, "shape"):
+        return None
+    if isinstance(data, tuple | list):
+        return keras.utils.unpack_x_y_sample_weight(data)[1]
+    return ...
+
+
 def dense(teacher_logits: Any, kind: str = _kinds.CLASSES) -> Any:
     """All logits of each example, with the tail of top-k logits spread out.
 

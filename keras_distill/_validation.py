@@ -70,6 +70,13 @@ def number_of(
 
     A step has it as a scalar tensor, whose value only its setter could check.
     """
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        raise TypeError(
+            "A scheduled `temperature` has a value only in the steps of a "
+            f"kd.Distiller. Received: temperature={value!r}. Pass a number or "
+            "a scalar tensor, such as schedule(step); to call a loss on its "
+            "own, set its temperature to a number."
+        )
     if not keras.ops.is_tensor(value):
         return check(name, value)
     if len(value.shape) > 0:
@@ -165,40 +172,30 @@ def one_output(name: str, model: keras.Model) -> None:
         )
 
 
-def output_shapes(model: keras.Model) -> Any:
-    """Returns the shapes of a model's symbolic outputs, None without them."""
-    if not getattr(model, "outputs", None):
-        return None
-    output = model.outputs if len(model.outputs) > 1 else model.outputs[0]
-    return keras.tree.map_structure(lambda t: tuple(t.shape), output)
-
-
 def same_outputs(models: Iterable[tuple[str, keras.Model]]) -> None:
-    """Refuses models whose known output shapes differ."""
-    first = None
-    for name, model in models:
-        shapes = output_shapes(model)
-        if shapes is None:
-            continue
-        if first is None:
-            first = (name, shapes)
-        elif not _compatible(first[1], shapes):
-            raise ValueError(
-                f"`{first[0]}` and `{name}` must have outputs of the same "
-                f"shape. Received: {first[0]} output shape {first[1]}, {name} "
-                f"output shape {shapes}. Give both the same number of classes, "
-                "in the same order."
-            )
+    """Refuses models of one output whose known shapes differ."""
+    known = [
+        (name, model.outputs[0].shape)
+        for name, model in models
+        if getattr(model, "outputs", None)
+    ]
+    for name, shape in known[1:]:
+        same_output(*known[0], name, shape)
 
 
-def _compatible(a: Any, b: Any) -> bool:
-    if isinstance(a, list) != isinstance(b, list) or len(a) != len(b):
-        return False
-    if isinstance(a, list):
-        return all(_compatible(x, y) for x, y in zip(a, b, strict=True))
-    return all(
-        x == y or x is None or y is None for x, y in zip(a, b, strict=True)
+def same_output(first: str, shape: tuple, name: str, other: tuple) -> None:
+    """Refuses the outputs of two models whose static shapes differ."""
+    agree = len(shape) == len(other) and all(
+        x == y or x is None or y is None
+        for x, y in zip(shape, other, strict=True)
     )
+    if not agree:
+        raise ValueError(
+            f"`{first}` and `{name}` must have outputs of the same "
+            f"shape. Received: {first} output shape {tuple(shape)}, {name} "
+            f"output shape {tuple(other)}. Give both the same number of "
+            "classes, in the same order."
+        )
 
 
 def loss_from_logits(loss: Any) -> None:
@@ -273,8 +270,12 @@ def not_shared(teacher: keras.Model, student: keras.Model) -> None:
 
 
 def _owns_trainable_state(layer: Any) -> bool:
+    """Whether training may change it: weights, moving averages, seeds."""
     unbuilt = not layer.built and not sublayers(layer)
-    return layer.trainable and (unbuilt or bool(own_variables(layer)))
+    own = own_variables(layer)
+    if hasattr(layer, "adapt"):  # Which alone sets what is no weight.
+        own = [variable for variable in own if variable.trainable]
+    return layer.trainable and (unbuilt or bool(own))
 
 
 def is_whole(value: Any) -> bool:

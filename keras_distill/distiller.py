@@ -1,7 +1,9 @@
 """The Distiller: a student trained by a teacher, by `compile` and `fit`."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import functools
+import types
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -10,16 +12,16 @@ from keras import ops
 from keras_distill import (
     _attached,
     _data_checks,
-    _heads,
-    _kinds,
+    _match,
+    _outputs,
+    _student,
     _validation,
 )
 from keras_distill._keras import trainer
-from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.numbers import Door
-from keras_distill._keras.sample_weights import per_output
+from keras_distill._keras.sample_weights import like_outputs
 from keras_distill._objective import (
     Targets,
     given_or_declared,
@@ -27,12 +29,13 @@ from keras_distill._objective import (
     weighted,
 )
 from keras_distill._registration import register
+from keras_distill._saving import Identity, Saved
 
 Tensor = Any
 
 
 @register
-class Distiller(trainer.FedModel):
+class Distiller(Saved):
     """Trains a student on labels and on a teacher's logits at once.
 
     Formula: `hard_loss_weight * compiled loss + soft_loss_weight *
@@ -48,9 +51,16 @@ class Distiller(trainer.FedModel):
 
     Both weights, `distillation_loss`, its `temperature` and `teacher` may be
     set at any moment, in a callback too: checked at once, in force at the next
-    step. New numbers compile nothing anew, except from or to 0; a new loss or
-    teacher does. A loss of one's own names the attributes that may change in
-    `numbers = ("temperature",)`, and gets them as scalar tensors in a step.
+    step. New numbers compile nothing anew, except from or to 0; a new loss,
+    teacher or schedule does. A loss of one's own names the attributes that may
+    change in `numbers = ("temperature",)`, and gets them as scalar tensors in a
+    step.
+
+    One of `keras.optimizers.schedules` is taken in place of any such number. It
+    follows `optimizer.iterations`, which counts updates, is saved, and is 0
+    after `compile`. Weights end at 0 and temperatures at 0.001 where it falls
+    lower. The logs of training show it under the name of the number, as it is
+    after the step or epoch: what the next step reads.
 
     In `compile`, losses must take logits (`from_logits=True`). `loss=None`
     trains on the teacher alone: `fit(x)` without labels, or with labels that
@@ -114,8 +124,8 @@ class Distiller(trainer.FedModel):
     ['hard_loss', 'loss', 'soft_loss']
     """
 
-    not_own = ("teacher",)
-    _teacher: Any
+    not_own = ("teacher", "distillation_loss", "soft_loss_weight")
+    _teacher: Any = None
     _door: Door
 
     def __init__(
@@ -124,13 +134,13 @@ class Distiller(trainer.FedModel):
         student: keras.Model,
         distillation_loss: keras.losses.Loss,
         *,
-        hard_loss_weight: float | None = None,
-        soft_loss_weight: float | None = None,
+        hard_loss_weight: Any = None,
+        soft_loss_weight: Any = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
-        _heads.fit_loss(distillation_loss, student=student)
+        _student.leaves_the_steps_to_keras(student)
         weights = given_or_declared(
             distillation_loss, hard_loss_weight, soft_loss_weight
         )
@@ -140,12 +150,15 @@ class Distiller(trainer.FedModel):
         super().__init__(name=name, **kwargs)
         self.student = student
         self._objective = terms
+        _match.require_match(terms, None, student)
         self._door = Door(lambda: self._objective.numbers())
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+        self._soft_trackers: dict[str, Any] = {}
+        self._track_outputs()
         self._in_training = True
         self._labelled = True
-        self._expected_fingerprint: str | None = None
+        self._identity = Identity()
         self.teacher = teacher
 
     # What may be set at any moment, and is in force at the next step. All but
@@ -161,38 +174,38 @@ class Distiller(trainer.FedModel):
         super().__setattr__(name, value)
 
     @property
-    def hard_loss_weight(self) -> float:
+    def hard_loss_weight(self) -> Any:
         """Weight of the compiled loss."""
         return self._objective.hard_loss_weight
 
     @hard_loss_weight.setter
-    def hard_loss_weight(self, weight: float) -> None:
+    def hard_loss_weight(self, weight: Any) -> None:
         self._change(hard_loss_weight=weight)
 
     @property
-    def soft_loss_weight(self) -> float:
-        """Weight of the distillation loss."""
-        return self._objective.soft_loss_weight
+    def soft_loss_weight(self) -> Any:
+        """Weight of the distillation loss, or a structure of weights."""
+        return _read_only(self._objective.soft_loss_weight)
 
     @soft_loss_weight.setter
-    def soft_loss_weight(self, weight: float) -> None:
+    def soft_loss_weight(self, weight: Any) -> None:
         self._change(soft_loss_weight=weight)
 
     @property
-    def distillation_loss(self) -> keras.losses.Loss:
-        """The loss between the logits of teacher and student."""
-        return self._objective.distillation_loss
+    def distillation_loss(self) -> Any:
+        """The loss between teacher and student, or a structure of losses."""
+        return _read_only(self._objective.distillation_loss)
 
     @distillation_loss.setter
-    def distillation_loss(self, loss: keras.losses.Loss) -> None:
-        _heads.fit_loss(loss, teacher=self.teacher, student=self.student)
+    def distillation_loss(self, loss: Any) -> None:
         self._change(distillation_loss=loss)
 
     def _change(self, **changes: Any) -> None:
-        before = self._objective
-        self._objective = now = before.replaced(**changes)
-        if "distillation_loss" in changes or before.terms != now.terms:
-            self.trace_anew()
+        now = self._objective.replaced(**changes)
+        _match.require_match(now, self.teacher, self.student)
+        self._objective = now
+        if "distillation_loss" in changes:
+            self._track_outputs()
 
     @property
     def teacher(self) -> keras.Model | None:
@@ -201,35 +214,21 @@ class Distiller(trainer.FedModel):
 
     @teacher.setter
     def teacher(self, teacher: keras.Model | None) -> None:
+        other = teacher is not None and teacher is not self.teacher
         self._teacher = None if teacher is None else self._freeze(teacher)
+        if other:
+            self._identity.replaced()
         teacher_built = teacher is None or teacher.built
         self.built = self.student.built and teacher_built
-        self.trace_anew()
 
     def _freeze(self, teacher: keras.Model) -> FrozenModel:
         _validation.is_model("teacher", teacher)
-        _heads.fit_loss(self.distillation_loss, teacher=teacher)
+        _match.require_match(self._objective, teacher, self.student)
         _validation.not_shared(teacher, self.student)
-        models = [("teacher", teacher), ("student", self.student)]
-        _validation.same_outputs(models)
         frozen = FrozenModel(teacher, self.student)
-        self._check_fingerprint(teacher, self._expected_fingerprint)
+        self._identity.check(teacher)
         self.supports_jit = supports_jit(teacher)
         return frozen
-
-    @staticmethod
-    def _check_fingerprint(teacher: keras.Model, expected: str | None) -> None:
-        if expected is None:
-            return
-        found = fingerprint(teacher)
-        if found != expected:
-            raise ValueError(
-                "This Distiller was trained by another teacher. Received: a "
-                f"teacher with fingerprint {found[:12]}..., "
-                f"expected {expected[:12]}... Pass the teacher it was trained "
-                "with, or make a new kd.Distiller(teacher, distiller.student, "
-                "...) to go on with another one."
-            )
 
     def fed_values(self, phase: str) -> tuple | None:
         if phase != "train":
@@ -240,10 +239,23 @@ class Distiller(trainer.FedModel):
             values = self._teacher.values()
         return values, self._door.read()
 
+    def kept_values(self) -> list:
+        built = self._teacher and self._teacher.model.built
+        return self._teacher.values() if built else []
+
     def make_train_function(self, force: bool = False) -> None:
         """Called by Keras before each `fit`; with `force` by anyone."""
-        other = self._teacher and self._teacher.has_other_variables()
-        super().make_train_function(force or bool(other))
+        if self._teacher:
+            self._teacher.look_again()
+        super().make_train_function(force)
+
+    def traced_for(self) -> tuple:
+        teacher = self._teacher.key if self._teacher else None
+        terms = self._objective.key, self._objective.computed
+        return teacher, *terms, self._door.scheduled()
+
+    def scheduled(self) -> dict:
+        return _match.scheduled(self._objective, self.student)
 
     # One training step: the teacher stage, then Keras's own step, whose losses
     # and metrics split the targets again.
@@ -266,7 +278,22 @@ class Distiller(trainer.FedModel):
                 "are no labels. Received: sample_weight without y. Pass x as a "
                 "dataset or generator of (x, None, sample_weight)."
             )
+        self._check_validation(y, **kwargs)
+        if self._objective.has_soft_loss:
+            _student.warn_of_augmentation(self.student)
         return super().fit(x, y, *args, **kwargs)
+
+    def _check_validation(
+        self,
+        y: Any,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        **_: Any,
+    ) -> None:
+        if validation_data is not None or validation_split:
+            labels = _attached.labels_of(validation_data, y)
+            metrics = trainer.label_metrics(self)
+            _data_checks.something_to_evaluate(labels, self.loss, metrics)
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -284,28 +311,31 @@ class Distiller(trainer.FedModel):
     def train_step(self, *args: Any) -> Any:
         # JAX passes (state, data), the other backends (data,).
         *state, data = args
-        fixed = self.non_trainable_variables if state else []
-        own = zip(fixed, state[0][1] if state else [], strict=True)
-        data = self._with_teacher_logits(data, own)
+        data = self._with_teacher_logits(data, *state)
         with self._phase(training=True):
             return super().train_step(*state, data)
 
-    def _with_teacher_logits(self, data: Any, own: Iterable) -> tuple:
+    def _with_teacher_logits(self, data: Any, *state: Any) -> tuple:
         batch, fed = unfed(data)
         values, numbers = fed or (None, None)
-        numbers = self._door.in_step(numbers)
+        updates = functools.partial(trainer.updates, self, *state)
+        numbers = self._door.in_step(numbers, updates)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, logits = _attached.split(x)
-        if self.soft_loss_weight == 0:
+        if not self._objective.has_soft_loss:
             return x, Targets(y, None, numbers), sample_weight
         _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
+            fixed = self.non_trainable_variables
+            own = zip(fixed, state[0][1], strict=True) if state else ()
             logits = self._teacher(x, values, shared=own)
-        kind = _kinds.compares(self.distillation_loss)
+        kind = self._objective.kind
         logits = _attached.dense(logits, kind)
         if self.run_eagerly:
             _data_checks.values(logits, y, kind)
-        return x, Targets(y, logits, numbers), sample_weight
+        names = _outputs.names_of(self.teacher)
+        teacher = _outputs.of_tensors(logits, names)
+        return x, Targets(y, teacher, numbers), sample_weight
 
     def test_step(self, *args: Any) -> Any:
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
@@ -323,12 +353,16 @@ class Distiller(trainer.FedModel):
         training: bool = True,
     ) -> Tensor:
         _validation.loss_from_logits(self.loss)
+        if training and not isinstance(y, Targets):
+            # Called by the user: Keras's own step has been through train_step.
+            batch = x, y, sample_weight
+            x, y, sample_weight = self._with_teacher_logits(batch)
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:
             # No loss, or Keras's symbolic build of an unlabelled run.
             return trainer.additional_loss(self)
-        weights = per_output(sample_weight, y_pred)
+        weights = self._compiled_weights(sample_weight, y_pred)
         return super().compute_loss(x, y, y_pred, weights, training)
 
     def _distillation_objective(
@@ -340,16 +374,55 @@ class Distiller(trainer.FedModel):
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:
-            weights = per_output(sample_weight, y_pred)
+            weights = self._compiled_weights(sample_weight, y_pred)
             hard = trainer.compiled_loss(self, labels, y_pred, weights)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
                 total = total + weighted(numbers["hard"], hard)
-        if self.soft_loss_weight:
-            soft = self._objective.soft_loss(targets, y_pred, sample_weight)
-            self._record(self.soft_loss_tracker, soft, batch_size)
-            total = total + weighted(numbers["soft"], soft)
+        if self._objective.has_soft_loss:
+            outputs = self._outputs_of(y_pred)
+            found = self._objective.soft_losses(targets, outputs, sample_weight)
+            self._record_soft(found, batch_size)
+            total = total + sum(weighted(s.weight, s.value) for s in found)
         return total
+
+    def _record_soft(self, found: list, batch_size: Any) -> None:
+        for soft in found:
+            if soft.output in self._soft_trackers:
+                tracker = self._soft_trackers[soft.output]
+                self._record(tracker, soft.value, batch_size)
+        total = sum(soft.value for soft in found)
+        self._record(self.soft_loss_tracker, total, batch_size)
+
+    def _compiled_weights(self, sample_weight: Any, y_pred: Any) -> Any:
+        outputs = self._outputs_of(y_pred)
+        weights = _outputs.of_each("sample_weight", sample_weight, outputs)
+        return like_outputs(weights, y_pred)
+
+    def _outputs_of(self, y_pred: Any) -> list[_outputs.Output]:
+        return _outputs.of_tensors(y_pred, _outputs.names_of(self))
+
+    def _track_outputs(self) -> None:
+        """A metric for each output, where several have a distillation loss."""
+        names = _match.soft_outputs(self._objective, self.student)
+        new = [name for name in names if name not in self._soft_trackers]
+        if len(names) < 2 or not new:
+            return
+        for name in new:
+            tracker = keras.metrics.Mean(name=f"{name}_soft_loss")
+            self._soft_trackers[name] = tracker
+        self.state_has_changed()
+
+    def _soft_trackers_in_use(self) -> list:
+        found = _match.soft_outputs(self._objective, self.student)
+        if len(found) < 2 or not self._in_training:
+            return []
+        return [self._soft_trackers[name] for name, on in found.items() if on]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The student's, by which Keras finds losses, weights and labels."""
+        return self.student.output_names
 
     def _record(self, tracker: Any, loss: Tensor, batch_size: Any) -> None:
         # Keras divides losses by the number of TensorFlow replicas.
@@ -382,7 +455,8 @@ class Distiller(trainer.FedModel):
 
     def get_metrics_result(self) -> dict:
         hidden = {id(metric) for metric in self._metrics_without_value()}
-        return trainer.results(m for m in self.metrics if id(m) not in hidden)
+        found = trainer.results(m for m in self.metrics if id(m) not in hidden)
+        return found | (self.scheduled_results() if self._in_training else {})
 
     def _metrics_without_value(self) -> list:
         """Those that the present phase does not update."""
@@ -392,55 +466,36 @@ class Distiller(trainer.FedModel):
         hidden = [] if labelled else trainer.label_metrics(self)
         if not (training and compiled and labelled):
             hidden += [self.hard_loss_tracker]
-        if not (training and self.soft_loss_weight):
+        if not (training and self._objective.has_soft_loss):
             hidden += [self.soft_loss_tracker]
+        shown = {id(metric) for metric in self._soft_trackers_in_use()}
+        hidden += [
+            metric
+            for metric in self._soft_trackers.values()
+            if id(metric) not in shown
+        ]
         if not (training or compiled):
             hidden += [trainer.loss_tracker(self)]
         return hidden
 
-    # Saving: all but the teacher, of which the fingerprint is kept.
-
-    def get_config(self) -> dict:
+    def own_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
+        terms = self._objective
         return {
-            **super().get_config(),
-            "student": serialize(self.student),
-            "distillation_loss": serialize(self.distillation_loss),
-            "hard_loss_weight": self.hard_loss_weight,
-            "soft_loss_weight": self.soft_loss_weight,
-            "teacher_fingerprint": self._fingerprint(),
+            "distillation_loss": serialize(terms.distillation_loss),
+            "hard_loss_weight": serialize(terms.hard_loss_weight),
+            "soft_loss_weight": serialize(terms.soft_loss_weight),
         }
 
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
-        config = dict(config)
-        expected = config.pop("teacher_fingerprint", None)
-        for name in ("student", "distillation_loss"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        distiller = cls(teacher=None, **config)
-        distiller._expected_fingerprint = expected
-        return distiller
 
-    def _fingerprint(self) -> str | None:
-        if self._teacher is None or not self._teacher.model.built:
-            return self._expected_fingerprint
-        return fingerprint(self._teacher.model)
-
-    def save_own_variables(self, store: Any) -> None:
-        found = self._fingerprint()
-        if found is not None:
-            store["teacher_fingerprint"] = list(bytes.fromhex(found))
-
-    def load_own_variables(self, store: Any) -> None:
-        if "teacher_fingerprint" not in store.keys():
-            return
-        stored = bytes(int(byte) for byte in store["teacher_fingerprint"]).hex()
-        if self._teacher:
-            self._check_fingerprint(self._teacher.model, stored)
-        else:
-            self._expected_fingerprint = stored
+def _read_only(structure: Any) -> Any:
+    """A view of what only a setter may change."""
+    if isinstance(structure, dict):
+        found = {key: _read_only(value) for key, value in structure.items()}
+        return types.MappingProxyType(found)
+    if isinstance(structure, list | tuple):
+        return tuple(map(_read_only, structure))
+    return structure
 
 
 def _batch_size(x: Any) -> Any:

@@ -88,6 +88,9 @@ class Ensemble(FrozenVariables):
         self.member_weights = _normalised(weights, len(self.members))
         self.built = all(member.built for member in self.members)
 
+    def wrapped(self) -> list[keras.Model]:
+        return self.members
+
     def call(self, inputs: Tensor) -> Tensor:
         logits = [member(inputs, training=False) for member in self.members]
         if self.kind == _kinds.LABELS:

@@ -16,7 +16,7 @@ from keras_distill import (
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
-from keras_distill._keras.sample_weights import per_output
+from keras_distill._keras.sample_weights import per_position
 from keras_distill._keras.trainer import FedModel
 
 Tensor = Any
@@ -261,5 +261,5 @@ class _Weight(keras.losses.Loss):
 
 def _weight(logits: tuple, sample_weight: Any) -> Tensor:
     """Sample weights and the mask of the student, shape `logits.shape[:-1]`."""
-    sample_weight = per_output(sample_weight, logits[1])
+    sample_weight = per_position(sample_weight, logits[1])
     return _Weight(reduction=None, name="weight")(*logits, sample_weight)

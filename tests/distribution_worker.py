@@ -44,7 +44,8 @@ def make_distiller(teacher):
     ]
     student = keras.Sequential(layers)
     loss = kd.losses.WTTM(temperature=3.0)
-    distiller = kd.Distiller(teacher, student, loss, hard_loss_weight=0.5)
+    falling = keras.optimizers.schedules.PolynomialDecay(0.5, 6, 0.3)
+    distiller = kd.Distiller(teacher, student, loss, hard_loss_weight=falling)
     distiller.compile(
         optimizer=keras.optimizers.Adam(0.01),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -54,10 +55,11 @@ def make_distiller(teacher):
 
 
 def annealed(distiller):
-    """New numbers after the first epoch, in the steps that are compiled."""
+    """New numbers after the first epoch, one of which needs another trace."""
+    falling = keras.optimizers.schedules.PolynomialDecay(3.0, 6, 1.0)
 
     def change(epoch, logs):
-        distiller.distillation_loss.temperature = 2.0
+        distiller.distillation_loss.temperature = falling
         distiller.soft_loss_weight = 1.5
 
     return keras.callbacks.LambdaCallback(on_epoch_end=change)

@@ -131,7 +131,7 @@ CASES = [
     ("ranks", lambda: distiller(model(), model(shape=(3, 4))), ValueError,
      "`teacher` and `student`", "(None, 3)", "(None, 3, 3)", "same number"),
     ("output counts", lambda: distiller(two_outputs(), model()), ValueError,
-     "`teacher` and `student`", "[(None, 3), (None, 3)]", "same number"),
+     "`teacher` must have the outputs", "the 2 outputs", "same names"),
     ("same model", same_twice, ValueError,
      "`teacher` and `student`", "the same model", "clone_model"),
     ("shared layer", shares_a_layer, ValueError,

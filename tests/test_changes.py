@@ -427,16 +427,56 @@ def replace_the_teacher(model, n):
         model.teacher = models.functional(seed=4)
 
 
+def decay(start):
+    return keras.optimizers.schedules.CosineDecay(start, 10)
+
+
+def begin_a_schedule(model, n):
+    if n == 2:
+        model.distillation_loss.temperature = decay(8.0)
+
+
+def begin_and_end_one(model, n):
+    if n == 1:
+        model.distillation_loss.temperature = decay(8.0)
+    if n == 2:
+        model.distillation_loss.temperature = 2.0 + n
+
+
+def take_another_one(model, n):
+    if n in (1, 2):
+        model.soft_loss_weight = decay(1.0 + n)
+
+
 CHANGES = {
     write_numbers: 0,
     switch_off: 1,
     replace_the_loss: 1,
     replace_the_teacher: 1,
+    begin_a_schedule: 1,
+    take_another_one: 2,
 }
 
 
 @compiled_only
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("run", [in_a_fit, in_epochs, between_fits])
-def test_only_a_new_term_loss_or_teacher_traces_anew(change, run):
+def test_only_a_new_term_loss_schedule_or_teacher_traces_anew(change, run):
     assert traces(change, run) == CHANGES[change]
+
+
+@compiled_only
+@pytest.mark.parametrize("run", [in_a_fit, in_epochs, between_fits])
+def test_the_end_of_a_schedule_takes_one_trace_or_an_earlier_one(run):
+    # JAX still has that of before.
+    assert traces(begin_and_end_one, run) == (1 if BACKEND == "jax" else 2)
+
+
+def test_a_teacher_of_the_same_shapes_is_not_taken_for_the_one_before():
+    teachers = [models.linear(seed=2) for _ in "ab"]
+    teachers[1].layers[-1].activation = keras.ops.negative
+    model = made(teacher=teachers[0])
+    models.step(model, X, Y)
+    model.earlier = [model.train_function]  # Held by someone.
+    model.teacher = teachers[1]
+    same(models.step(model, X, Y), of_fresh(teacher=teachers[1]))

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_distill._keras.layers import all_layers
+from keras_distill._keras.wrapping import Wrapping
 
 Tensor = Any
 
@@ -29,14 +30,17 @@ class FrozenModel:
         self.model = model
         self._other = other
         self._own: list | None = None
+        # Stands for the model where a step is remembered, and does not hold it.
+        self.key = object()
 
-    def has_other_variables(self) -> bool:
-        """Whether it has since the last call, as after `model.quantize`."""
+    def look_again(self) -> None:
+        """Takes another key where `model.quantize`, say, changed variables."""
         before, self._own = self._own, None
         if before is None or not self.model.built:
-            return False
+            return
         own = self._own_variables()
-        return [id(v) for v in before] != [id(v) for v in own]
+        if [id(v) for v in before] != [id(v) for v in own]:
+            self.key = object()
 
     def values(self) -> list:
         return [variable.value for variable in self._own_variables()]
@@ -95,7 +99,7 @@ class FrozenModel:
             return self.model(x, training=False)
 
 
-class FrozenVariables(keras.Model):
+class FrozenVariables(Wrapping):
     """A model none of whose variables is trained.
 
     The `trainable` flags of its members, which may be trained elsewhere, stay

@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from keras_distill._schedules import is_scheduled
+
 Numbers = dict[str, Any]
 
 
@@ -18,12 +20,22 @@ class Door:
     """Through which the numbers of a model come into its compiled steps.
 
     Args:
-        read: Gives the numbers as they are: Python floats, in dicts.
+        read: Gives the numbers as they are, in dicts and lists: Python floats,
+            and `Scheduled` in the place of those that a step computes.
     """
 
     def __init__(self, read: Callable[[], Numbers]) -> None:
-        self.read = read
+        self._read = read
         self._cells: Any = None
+
+    def read(self) -> Numbers:
+        """The numbers, with 0 for those that a step computes."""
+        return keras.tree.map_structure(_or_zero, self._read())
+
+    def scheduled(self) -> tuple:
+        """Which numbers a step computes, and from what."""
+        found = keras.tree.flatten(self._read())
+        return tuple(n if is_scheduled(n) else None for n in found)
 
     def opened(self, step_function: Callable, model: Any) -> Callable:
         """The step function, which finds at each call what the numbers are."""
@@ -43,13 +55,24 @@ class Door:
 
         return call
 
-    def in_step(self, fed: Numbers | None) -> Numbers:
+    def in_step(
+        self, fed: Numbers | None, updates: Callable[[], Any]
+    ) -> Numbers:
         """The numbers, as a step is to read them.
 
         Args:
             fed: Those that the step got with its batch, None on backends
                 that do not feed them.
+            updates: Gives how many updates the optimizer has made.
         """
+
+        def find(own: Any, number: Any) -> Any:
+            return own.at(updates()) if is_scheduled(own) else number
+
+        numbers = self._given(fed)
+        return keras.tree.map_structure(find, self._read(), numbers)
+
+    def _given(self, fed: Numbers | None) -> Numbers:
         if fed is not None:
             return fed
         if self._cells is not None:
@@ -68,6 +91,10 @@ def having(owner: Any, numbers: Numbers) -> Any:
     copy = object.__new__(type(owner))
     vars(copy).update(vars(owner), **numbers)
     return copy
+
+
+def _or_zero(number: Any) -> Any:
+    return 0.0 if is_scheduled(number) else number
 
 
 def _reads_in_variables(model: Any) -> bool:

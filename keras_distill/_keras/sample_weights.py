@@ -8,31 +8,25 @@ from keras import ops
 Tensor = Any
 
 
-def per_output(sample_weight: Any, outputs: Any) -> Any:
-    """Weights in the structure of the outputs: of each, or the same for all.
-
-    Args:
-        sample_weight: None, one tensor, or one tensor per output.
-        outputs: Logits of shape `(..., classes)`, or a structure of them.
-    """
-    if sample_weight is None:
+def like_outputs(weights: list, y_pred: Any) -> Any:
+    """The weights of each output, None for all or some, in their structure."""
+    pairs = zip(weights, keras.tree.flatten(y_pred), strict=True)
+    shaped = [per_position(weight, output) for weight, output in pairs]
+    if all(weight is None for weight in shaped):
         return None
-    flat = keras.tree.flatten(outputs)
-    weights = [sample_weight] * len(flat)
-    if keras.tree.is_nested(sample_weight):
-        weights = keras.tree.flatten(sample_weight)
-    pairs = zip(weights, flat, strict=True)
-    return keras.tree.pack_sequence_as(
-        outputs, [per_position(weight, output) for weight, output in pairs]
-    )
+    return keras.tree.pack_sequence_as(y_pred, shaped)
 
 
-def per_position(sample_weight: Tensor, output: Tensor) -> Tensor:
+def per_position(sample_weight: Any, output: Tensor) -> Any:
     """Weights of shape `output.shape[:-1]`, from weights per example or step.
+
+    None stays None.
 
     The result is a copy, because Keras's losses on torch multiply masks into
     the weights that they are given.
     """
+    if sample_weight is None:
+        return None
     shape = ops.shape(output)[:-1]
     weight = ops.cast(sample_weight, "float32")
     if len(weight.shape) > len(shape):

@@ -6,7 +6,8 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
 - `fit`, `evaluate` and `predict` call `make_train_function` and so on, which
   put what runs a step into `train_function` and so on, if nothing is there
   yet, or if forced to;
-- on JAX what they put there is called as in `jax.guarded`;
+- on JAX what they put there is called as in `jax.guarded`, with a state that
+  is read from the variables at first, and after each `jax_state_sync`;
 - what `compile` made lies in `_compile_loss`, `_compile_metrics` and
   `_loss_tracker`, and `_aggregate_additional_loss` scales all other losses;
 - a step passes targets on as they are, and an epoch or an evaluation ends with
@@ -14,14 +15,16 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
 - assignment to an attribute tracks the value, and saving walks `dir(model)`.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import keras
 
 from keras_distill._keras.jax import fill_variables, guarded
 from keras_distill._keras.numbers import Door
+from keras_distill._schedules import Scheduled
 
 Tensor = Any
 
@@ -37,6 +40,9 @@ class FedModel(keras.Model):
     not_own: tuple[str, ...] = ()
     # Of the numbers that a step of training reads, if there are any.
     _door: Door | None = None
+    # Whether the state of the next step on JAX comes from the variables.
+    state_is_new = True
+    _in_step = False
 
     def fed_values(self, phase: str) -> Any:
         """What the next step is to read, beside its batch.
@@ -54,12 +60,56 @@ class FedModel(keras.Model):
         """
         raise NotImplementedError
 
+    def kept_values(self) -> list:
+        """What no step may use up, though a variable of the model shares it."""
+        return []
+
+    def jax_state_sync(self) -> None:
+        """Called by Keras, and by callbacks, to fill the variables."""
+        if keras.backend.backend() == "jax":
+            super().jax_state_sync()
+        self.state_is_new = True
+
+    def traced_for(self) -> Hashable:
+        """What a step is traced for, asked before each that reads values.
+
+        When it changes the step is traced anew.
+        """
+        return None
+
+    def scheduled(self) -> dict[str, Scheduled]:
+        """What the logs of training are to show, beside metrics."""
+        return {}
+
+    def train_step(self, *args: Any) -> Any:
+        # JAX passes (state, data), the other backends (data,).
+        self._in_step = True
+        try:
+            result = super().train_step(*args)
+        finally:
+            self._in_step = False
+        if len(args) == 1:
+            return {**result, **self.scheduled_results()}
+        logs, state = result
+        return {**logs, **self.scheduled_results(state)}, state
+
+    def scheduled_results(self, *state: Any) -> dict[str, Any]:
+        """What is scheduled, at its present value, as Keras shows a rate.
+
+        Within a step nothing: it has not made its update.
+        """
+        found = {} if self._in_step else self.scheduled()
+        return {
+            name: number.at(updates(self, *state))
+            for name, number in found.items()
+        }
+
     def make_train_function(self, force: bool = False) -> None:
         """Safe with `force` at any moment of a `fit`, in a callback."""
         self._make("train", super().make_train_function, force)
 
-    def trace_anew(self) -> None:
-        """Has the next step of training traced anew, at whatever moment."""
+    def state_has_changed(self) -> None:
+        """To be told of new metrics, which are part of a step's state."""
         if self.train_function is not None:
             self.make_train_function(force=True)
 
@@ -79,10 +129,29 @@ class FedModel(keras.Model):
         if made is not before:
             values = functools.partial(self.fed_values, phase)
             state = functools.partial(self._state, phase)
-            made = guarded(made, self, values, state)
+            rest = self.kept_values, self.traced_for
+            made = guarded(made, self, values, state, *rest)
             if self._door and phase == "train":
-                made = self._door.opened(made, self)
+                made = self._renewed(self._door.opened(made, self))
             setattr(self, name, made)
+
+    def _renewed(self, step_function: Callable) -> Callable:
+        """The step function, made anew before a step that needs a new trace.
+
+        On JAX `guarded` sees to that: there the variables that Keras reads to
+        make one are empty by now.
+        """
+        if keras.backend.backend() == "jax":
+            return step_function
+        traced_for = self.traced_for()
+
+        def call(*args: Any) -> Any:
+            if self.traced_for() == traced_for:
+                return step_function(*args)
+            self.make_train_function(force=True)
+            return self.train_function(*args)
+
+        return call
 
     def _state(self, phase: str) -> list:
         """The variables whose values a step gets and returns, part by part."""
@@ -99,6 +168,21 @@ class FedModel(keras.Model):
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in self.not_own]
+
+
+def updates(model: Any, *state: Any) -> Any:
+    """How many updates the optimizer has made.
+
+    Args:
+        model: The model, outside of a step or at the beginning of one.
+        *state: That of a step on JAX, if there is one.
+    """
+    scope: Any = contextlib.nullcontext()
+    if state:
+        mapping = zip(model.optimizer.variables, state[0][2], strict=True)
+        scope = keras.StatelessScope(state_mapping=mapping)
+    with scope:
+        return keras.ops.convert_to_tensor(model.optimizer.iterations)
 
 
 def compiled_loss(

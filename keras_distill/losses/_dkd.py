@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_distill import _kinds, _validation
@@ -13,7 +12,11 @@ from keras_distill.losses._logits import (
     kl_divergence,
     pair,
 )
-from keras_distill.losses._tempered import Number, a_temperature
+from keras_distill.losses._tempered import (
+    Number,
+    NumberedLoss,
+    a_temperature,
+)
 
 Tensor = Any
 
@@ -124,7 +127,7 @@ def _agree(a: tuple, b: tuple) -> bool:
 
 
 @register
-class DKD(keras.losses.Loss):
+class DKD(NumberedLoss):
     """Decoupled distillation: the label's class apart from the others.
 
     Formula: `T^2 (alpha KL(b(v/T) || b(z/T)) + beta KL(o(v/T) || o(z/T)))`,
@@ -141,7 +144,8 @@ class DKD(keras.losses.Loss):
         target_weight: The paper's `alpha`, at least 0.
         nontarget_weight: The paper's `beta`, at least 0.
         temperature: `T`, greater than 0, applied to teacher and student. Each
-            of the three is an attribute that may be set at any moment.
+            of the three is an attribute that may be set at any moment, in a
+            Distiller to one of `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
@@ -212,7 +216,3 @@ class DKD(keras.losses.Loss):
         teacher_logits, labels = targets
         numbers = {name: getattr(self, name) for name in self.numbers}
         return dkd(teacher_logits, student_logits, labels, **numbers)
-
-    def get_config(self) -> dict:
-        numbers = {name: getattr(self, name) for name in self.numbers}
-        return {**super().get_config(), **numbers}

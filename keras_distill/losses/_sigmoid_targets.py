@@ -65,7 +65,8 @@ class SigmoidTargets(TemperedLoss):
 
     Args:
         temperature: `T`, greater than 0, applied to teacher and student; an
-            attribute that may be set at any moment.
+            attribute that may be set at any moment. In a Distiller it may be
+            one of `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_distill import _kinds, _validation
+from keras_distill import _kinds, _schedules, _validation
 
 
 class Number:
@@ -27,14 +27,33 @@ class Number:
         return self if loss is None else vars(loss)[self._name]
 
     def __set__(self, loss: Any, value: Any) -> None:
-        vars(loss)[self._name] = self._check(self._name, value)
+        vars(loss)[self._name] = _schedules.checked(
+            lambda number: self._check(self._name, number), value
+        )
 
 
 def a_temperature() -> Any:
     return Number(lambda _, value: _validation.temperature(value))
 
 
-class TemperedLoss(keras.losses.Loss):
+class NumberedLoss(keras.losses.Loss):
+    """A loss whose `numbers` are in its config."""
+
+    numbers: tuple[str, ...]
+
+    def get_config(self) -> dict:
+        numbers = {
+            name: _schedules.written(getattr(self, name))
+            for name in self.numbers
+        }
+        return {**super().get_config(), **numbers}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Any:
+        return cls(**_schedules.read(config, cls.numbers))
+
+
+class TemperedLoss(NumberedLoss):
     """A loss between classes with one hyperparameter, the temperature."""
 
     compares = _kinds.CLASSES
@@ -50,6 +69,3 @@ class TemperedLoss(keras.losses.Loss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.temperature = temperature
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "temperature": self.temperature}

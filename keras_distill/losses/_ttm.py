@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_distill import transforms
+from keras_distill import _schedules, transforms
 from keras_distill._registration import register
 from keras_distill.losses._logits import kl_divergence, pair
 from keras_distill.losses._tempered import TemperedLoss
@@ -54,11 +54,12 @@ class TTM(TemperedLoss):
     `beta` of a Distiller is `0.6 T^2`. The paper tuned five pairs of models on
     100 classes: 7 at T = 3.3, and 33, 45, 100 and 101 at T = 10, which is
     between `0.3 T^2` and `1.0 T^2`, in the median `0.6 T^2`. Tune it for few
-    classes.
+    classes. With a scheduled temperature there is no default.
 
     Args:
         temperature: `T = 1/gamma`, greater than 0; an attribute that may be
-            set at any moment.
+            set at any moment. In a Distiller it may be one of
+            `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
@@ -93,7 +94,9 @@ class TTM(TemperedLoss):
         super().__init__(temperature, reduction, name, dtype)
 
     @property
-    def default_weights(self) -> tuple[float, float]:
+    def default_weights(self) -> tuple[float, float | None]:
+        if _schedules.is_schedule(self.temperature):
+            return 1.0, None  # None holds for all its temperatures.
         return 1.0, 0.6 * self.temperature**2
 
     def call(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:

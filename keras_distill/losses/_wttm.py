@@ -57,7 +57,8 @@ class WTTM(TemperedLoss):
 
     Args:
         temperature: `T = 1/gamma`, greater than 0; an attribute that may be
-            set at any moment.
+            set at any moment. In a Distiller it may be one of
+            `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.

@@ -102,6 +102,9 @@ class SpecialistEnsemble(FrozenVariables):
         )
         return [Specialist(*part) for part in parts]
 
+    def wrapped(self) -> list[keras.Model]:
+        return [self.generalist, *self.models]
+
     def call(self, inputs: Tensor) -> Tensor:
         logits = FrozenModel(self.generalist)(inputs)
         log_g = transforms.log_probabilities(logits)
