@@ -203,7 +203,7 @@ def test_one_unit_is_refused_where_classes_are_compared():
 def test_a_loss_that_does_not_fit_the_heads_is_refused_later_too():
     made = distiller(head(1, seed=2), head(1))
     before = made.distillation_loss
-    with pytest.raises(ValueError, match="`teacher` must have one output unit"):
+    with pytest.raises(ValueError, match="must have one output unit per class"):
         made.distillation_loss = kd.losses.SoftTargets(T)
     assert made.distillation_loss is before
     made.teacher = None
