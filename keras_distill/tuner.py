@@ -131,7 +131,7 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         super().__init__()
         _search.check_function("build_student", build_student, "keras.Model")
         if teacher is not None:
-            _search.check_teacher(teacher)
+            _search.check_teacher(teacher, losses)
         if isinstance(compile, dict):
             _search.check_settings(_search.copied(compile))
         else:

@@ -193,6 +193,19 @@ def test_a_loss_that_uses_labels_is_searched_by_name():
     assert distiller.distillation_loss.temperature == hp["temperature"]
 
 
+def test_sigmoid_heads_are_searched_with_losses_of_functions():
+    def one_unit(hp=None):
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+
+    found = {"mine": lambda hp: kd.losses.SigmoidTargets(hp.Float("T", 1, 8))}
+    compiled = {"loss": keras.losses.BinaryCrossentropy(from_logits=True)}
+    distiller, _ = built(
+        losses=found, teacher=one_unit(), build=one_unit, compile=compiled
+    )
+    logs = distiller.train_on_batch(X, X[:, :1] > 0, return_dict=True)
+    assert np.isfinite(float(logs["soft_loss"]))
+
+
 def test_hard_loss_weight_is_the_rest_to_one():
     distiller, _ = built({"soft_loss_weight": 0.25})
     assert distiller.soft_loss_weight == 0.25
