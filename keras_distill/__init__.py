@@ -16,10 +16,11 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from keras_distill import bias, losses, specialists, transforms
+from keras_distill._as_logits import LogProbabilities, as_logits
 from keras_distill._attached import WithTeacherLogits
 from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller
-from keras_distill.ensemble import Ensemble, LogProbabilities, as_logits
+from keras_distill.ensemble import Ensemble
 from keras_distill.fidelity import evaluate_fidelity
 
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 import keras
 from keras import ops
 
-from keras_distill import _data_checks
+from keras_distill import _data_checks, _kinds
 
 Tensor = Any
 _NO_ARRAY = (
@@ -97,7 +97,19 @@ def unpack(x: Any, y: Any, arguments: dict) -> tuple[Any, Any]:
     return x, y
 
 
-def dense(teacher_logits: Any) -> Any:
+def labels_of(data: Any, otherwise: Any) -> Any:
+    """Labels of validation data; `...` where only a batch would tell."""
+    if data is None:
+        return otherwise
+    data = getattr(data, "element_spec", data)  # Of a tf.data dataset.
+    if isinstance(data, WithTeacherLogits | dict) or hasattr(data, "shape"):
+        return None
+    if isinstance(data, tuple | list):
+        return keras.utils.unpack_x_y_sample_weight(data)[1]
+    return ...
+
+
+def dense(teacher_logits: Any, kind: str = _kinds.CLASSES) -> Any:
     """All logits of each example, with the tail of top-k logits spread out.
 
     Formula: `v_i` for the k classes that are stored, and `log_rest - log(C -
@@ -106,6 +118,13 @@ def dense(teacher_logits: Any) -> Any:
     """
     if not isinstance(teacher_logits, TopKLogits):
         return teacher_logits
+    if kind != _kinds.CLASSES:
+        raise ValueError(
+            "The largest logits alone are of use to a loss that compares "
+            "classes, for what is left of a softmax is spread over the others. "
+            f"Received: logits of a cache with top_k, and a loss that compares "
+            f"{kind}. Build the cache with top_k=None."
+        )
     logits, indices, rest = teacher_logits
     [(key, log_rest)] = rest.items()
     classes, k = int(key), indices.shape[-1]

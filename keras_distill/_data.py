@@ -110,6 +110,24 @@ def class_numbers(
     return numbers.astype(int)
 
 
+def off_or_on(labels: np.ndarray, shape: tuple) -> np.ndarray:
+    """Labels of units that do not exclude each other, 0 or 1; refuses others.
+
+    Args:
+        labels: Numbers or booleans, one for each unit.
+        shape: The shape of the logits; without its last axis if that is 1.
+    """
+    fits = labels.size == math.prod(shape) and labels.shape[:1] == shape[:1]
+    fits = fits and (shape[-1] == 1 or labels.shape == shape)
+    if not fits or not np.isin(labels, (0, 1)).all():
+        raise ValueError(
+            "Labels that do not exclude each other must be 0 or 1, one for "
+            f"each output unit. Received: labels of shape {labels.shape} and "
+            f"dtype {labels.dtype} for outputs of shape {shape}."
+        )
+    return labels.reshape(shape).astype(int)
+
+
 def _of_one_hot(labels: np.ndarray) -> np.ndarray:
     """The class of each row, or of the most of it."""
     rows = labels.astype("float64")

@@ -5,13 +5,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_distill import _kinds
 
-def values(teacher_logits: Any, labels: Any) -> None:
+
+def values(teacher_logits: Any, labels: Any, kind: str) -> None:
     """Refuses, in eager mode, values that no loss can make sense of."""
     for tensor in keras.tree.flatten(teacher_logits):
         logits = keras.ops.convert_to_numpy(tensor).astype("float64")
-        finite_logits("teacher", logits)
-        labels_in_range(labels, logits.shape)
+        if kind == _kinds.CLASSES:
+            finite_logits("teacher", logits)
+            labels_in_range(labels, logits.shape)
+        else:
+            finite("teacher", logits)
 
 
 def finite_logits(name: str, logits: np.ndarray) -> None:
@@ -21,18 +26,23 @@ def finite_logits(name: str, logits: np.ndarray) -> None:
         name: What the model is called: "teacher", for example.
         logits: Its outputs, shape `(..., classes)`.
     """
+    finite(name, logits)
+    if logits.min() >= 0 and np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3):
+        raise ValueError(
+            f"The {name} outputs probabilities where logits are expected. "
+            "Received: non-negative outputs that sum to 1 in each example. "
+            f"Pass kd.as_logits({name})."
+        )
+
+
+def finite(name: str, logits: np.ndarray) -> None:
+    """Refuses outputs that are not finite."""
     if not np.isfinite(logits).all():
         raise ValueError(
             f"The {name}'s logits are not finite. Received: "
             f"{np.count_nonzero(~np.isfinite(logits))} of {logits.size} "
             f"values are NaN or infinite. Check the {name}'s weights and the "
             "preprocessing of its inputs."
-        )
-    if logits.min() >= 0 and np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3):
-        raise ValueError(
-            f"The {name} outputs probabilities where logits are expected. "
-            "Received: non-negative outputs that sum to 1 in each example. "
-            f"Pass kd.as_logits({name})."
         )
 
 

@@ -11,26 +11,34 @@ def require_match(
     objective: Objective, teacher: keras.Model | None, student: keras.Model
 ) -> None:
     """Refuses outputs that the losses cannot compare, as far as known."""
-    for name, model in (("student", student), ("teacher", teacher)):
-        if model is not None and _needs_logits(objective):
-            graph.require_logits(name, model)
-    outputs = _outputs.of_model(student)
-    if outputs is None:
+    ours = _outputs.of_model(student)
+    kinds = [objective.kind] if ours is None else _kinds_of(objective, ours)
+    graph.require_logits("student", student, kinds, _kinds.BY_LOSS)
+    if teacher is None:
         return
-    terms = objective.term_of_each(outputs)
-    wanted = [i for i, term in enumerate(terms) if term is not None]
-    theirs = _outputs.of_model(teacher) if teacher is not None else None
-    if theirs is None:
+    theirs = _outputs.of_model(teacher)
+    if ours is None or theirs is None:
+        kinds = [objective.kind]
+        graph.require_logits("teacher", teacher, kinds, _kinds.BY_LOSS)
         return
-    tensors = _outputs.of_teacher(theirs, outputs, wanted)
-    for i, tensor in zip(wanted, tensors, strict=True):
-        shapes = tuple(tensor.shape), outputs[i].shape
-        _validation.same_output("teacher", shapes[0], "student", shapes[1])
+    wanted = [i for i, kind in enumerate(kinds) if kind is not None]
+    found = _outputs.of_teacher(theirs, ours, wanted)
+    asked = {found[n].path: kinds[i] for n, i in enumerate(wanted)}
+    graph.require_logits(
+        "teacher", teacher, [asked.get(o.path) for o in theirs], _kinds.BY_LOSS
+    )
+    for i, output in zip(wanted, found, strict=True):
+        _validation.same_output(
+            "teacher", output.shape, "student", ours[i].shape
+        )
 
 
-def _needs_logits(objective: Objective) -> bool:
-    kinds = [_kinds.compares(term.loss) for term in objective.terms]
-    return any(kind != _kinds.VALUES for kind in kinds)
+def _kinds_of(objective: Objective, outputs: list) -> list:
+    """What the loss of each output compares, None if it has none."""
+    return [
+        None if term is None else _kinds.compares(objective.terms[term].loss)
+        for term in objective.term_of_each(outputs)
+    ]
 
 
 def soft_outputs(objective: Objective, student: keras.Model) -> dict[str, bool]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import _outputs, _schedules, _validation
+from keras_distill import _kinds, _outputs, _schedules, _validation
 from keras_distill._keras import numbers
 from keras_distill._keras.sample_weights import per_position
 
@@ -75,6 +75,12 @@ class Objective:
     def has_soft_loss(self) -> bool:
         return any(self.computed[1:])
 
+    @property
+    def kind(self) -> str:
+        """What all losses compare; plain values where they differ."""
+        kinds = {_kinds.compares(term.loss) for term in self.terms}
+        return kinds.pop() if len(kinds) == 1 else _kinds.VALUES
+
     def numbers(self) -> dict[str, Any]:
         """What a step reads anew each time; a loss says what it has."""
         lowest = _schedules.LOWEST_WEIGHT
@@ -106,9 +112,8 @@ class Objective:
                 continue
             student = outputs[i].tensor
             weight = per_position(weights[i], student)
-            value = self._loss(terms[i], targets.numbers)(
-                target, student, weight
-            )
+            loss = self._loss(terms[i], targets.numbers)
+            value = loss(target.tensor, student, weight)
             name = _outputs.label_of(i, outputs[i])
             weight = targets.numbers["soft"][terms[i]]
             found.append(SoftLoss(name, value, weight))

@@ -126,7 +126,7 @@ def of_teacher(
     teacher: Sequence[Output],
     student: Sequence[Output],
     wanted: Sequence[int],
-) -> list[Any]:
+) -> list[Output]:
     """The teacher's output for each of those of the student that want one.
 
     By name where both have names, else by path where both have the same
@@ -134,15 +134,15 @@ def of_teacher(
     """
     asking = [student[i] for i in wanted]
     if _go_by_name(teacher, asking, student):
-        by_name = {output.name: output.tensor for output in teacher}
+        by_name = {output.name: output for output in teacher}
         return [by_name[output.name] for output in asking]
     if {o.path for o in teacher} == {o.path for o in student}:
-        by_path = {output.path: output.tensor for output in teacher}
+        by_path = {output.path: output for output in teacher}
         return [by_path[output.path] for output in asking]
     # The entries of a dict have no order to go by.
     ordered = not any(output.keyed for output in [*teacher, *asking])
     if len(teacher) == len(asking) and (ordered or len(asking) == 1):
-        return [output.tensor for output in teacher]
+        return list(teacher)
     raise ValueError(
         "`teacher` must have the outputs of the student that have a "
         f"distillation loss. Received: a teacher with {listed(teacher)}, for "

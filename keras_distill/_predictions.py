@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_distill import _checksums, _data, _data_checks
+from keras_distill import _checksums, _data, _data_checks, _kinds
 from keras_distill._keras.frozen import FrozenModel
 
 
@@ -19,10 +19,14 @@ class Predictions(NamedTuple):
 
 
 def predictions(
-    model: keras.Model, dataset: Any, batch_size: int
+    model: keras.Model,
+    dataset: Any,
+    batch_size: int,
+    kind: str = _kinds.CLASSES,
 ) -> Predictions:
     """Runs a model in inference mode; every position is a row."""
-    parts = [as_rows(*part) for part in outputs(model, dataset, batch_size)]
+    rows = as_rows_of_labels if kind == _kinds.LABELS else as_rows
+    parts = [rows(*part) for part in outputs(model, dataset, batch_size)]
     if not parts:
         raise ValueError(
             "`dataset` must hold at least one batch. Received: no batch. A "
@@ -66,3 +70,14 @@ def as_rows(
         labels = _data.class_numbers(labels, classes, shape)
     rows = logits.reshape(-1, classes).astype("float64")
     return Predictions(rows, labels, _data.weights(weight, shape))
+
+
+def as_rows_of_labels(
+    logits: np.ndarray, labels: np.ndarray | None, weight: np.ndarray | None
+) -> Predictions:
+    """One row and weight for each position, and as many labels as logits."""
+    *positions, units = logits.shape
+    if labels is not None:
+        labels = _data.off_or_on(labels, logits.shape).reshape(-1, units)
+    rows = logits.reshape(-1, units).astype("float64")
+    return Predictions(rows, labels, _data.weights(weight, tuple(positions)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_distill import _validation, losses
+from keras_distill import _kinds, _validation, losses
 from keras_distill._keras import graph
 
 _COMPILE = inspect.signature(keras.Model.compile).parameters
@@ -27,17 +27,30 @@ def _needs(loss: Callable) -> set[str]:
 
 
 def built_in() -> dict[str, Any]:
-    """The classes of `kd.losses`, those that need no more than a
-    temperature, first those that have one."""
+    """The classes of `kd.losses` between classes that exclude each other, those
+    that need no more than a temperature, first those that have one."""
     public = [v for k, v in vars(losses).items() if k in losses.__all__]
     classes = [value for value in public if inspect.isclass(value)]
     losses_of_ours = [c for c in classes if issubclass(c, keras.losses.Loss)]
-    found = [cls for cls in losses_of_ours if _needs(cls) <= {"temperature"}]
+    of_classes = [
+        cls for cls in losses_of_ours if _kinds.compares(cls) == _kinds.CLASSES
+    ]
+    found = [cls for cls in of_classes if _needs(cls) <= {"temperature"}]
     found.sort(key=has_temperature, reverse=True)
     return {cls.__name__: cls for cls in found}
 
 
+def by_default(known: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the losses that all data can have: they use no labels."""
+    return tuple(
+        name
+        for name, cls in known.items()
+        if not getattr(cls, "uses_labels", False)
+    )
+
+
 BUILT_IN = built_in()
+BY_DEFAULT = by_default(BUILT_IN)
 TEMPERATURE = (1.0, 20.0)
 
 

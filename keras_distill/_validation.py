@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -57,7 +57,16 @@ def temperature(value: Any) -> float:
 
 
 def temperature_of(logits: Any, value: Any) -> Any:
-    """Returns a temperature by which logits can be divided.
+    """Returns a temperature by which logits can be divided."""
+    return number_of(
+        logits, "temperature", value, lambda _, number: temperature(number)
+    )
+
+
+def number_of(
+    logits: Any, name: str, value: Any, check: Callable[[str, Any], float]
+) -> Any:
+    """Returns a number that can be multiplied with logits, checked.
 
     A step has it as a scalar tensor, whose value only its setter could check.
     """
@@ -69,10 +78,10 @@ def temperature_of(logits: Any, value: Any) -> Any:
             "own, set its temperature to a number."
         )
     if not keras.ops.is_tensor(value):
-        return temperature(value)
+        return check(name, value)
     if len(value.shape) > 0:
         raise ValueError(
-            "`temperature` must be one number. Received: a tensor of shape "
+            f"`{name}` must be one number. Received: a tensor of shape "
             f"{tuple(value.shape)}. Pass a number or a scalar tensor."
         )
     return keras.ops.cast(value, logits.dtype)
@@ -261,8 +270,12 @@ def not_shared(teacher: keras.Model, student: keras.Model) -> None:
 
 
 def _owns_trainable_state(layer: Any) -> bool:
+    """Whether training may change it: weights, moving averages, seeds."""
     unbuilt = not layer.built and not sublayers(layer)
-    return layer.trainable and (unbuilt or bool(own_variables(layer)))
+    own = own_variables(layer)
+    if hasattr(layer, "adapt"):  # Which alone sets what is no weight.
+        own = [variable for variable in own if variable.trainable]
+    return layer.trainable and (unbuilt or bool(own))
 
 
 def is_whole(value: Any) -> bool:

@@ -14,10 +14,10 @@ from keras_distill import (
     _data_checks,
     _match,
     _outputs,
+    _student,
     _validation,
 )
 from keras_distill._keras import trainer
-from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.numbers import Door
@@ -29,12 +29,13 @@ from keras_distill._objective import (
     weighted,
 )
 from keras_distill._registration import register
+from keras_distill._saving import Identity, Saved
 
 Tensor = Any
 
 
 @register
-class Distiller(trainer.FedModel):
+class Distiller(Saved):
     """Trains a student on labels and on a teacher's logits at once.
 
     Formula: `hard_loss_weight * compiled loss + soft_loss_weight *
@@ -124,7 +125,7 @@ class Distiller(trainer.FedModel):
     """
 
     not_own = ("teacher", "distillation_loss", "soft_loss_weight")
-    _teacher: Any
+    _teacher: Any = None
     _door: Door
 
     def __init__(
@@ -139,6 +140,7 @@ class Distiller(trainer.FedModel):
         **kwargs: Any,
     ) -> None:
         _validation.is_model("student", student)
+        _student.leaves_the_steps_to_keras(student)
         weights = given_or_declared(
             distillation_loss, hard_loss_weight, soft_loss_weight
         )
@@ -156,7 +158,7 @@ class Distiller(trainer.FedModel):
         self._track_outputs()
         self._in_training = True
         self._labelled = True
-        self._expected_fingerprint: str | None = None
+        self._identity = Identity()
         self.teacher = teacher
 
     # What may be set at any moment, and is in force at the next step. All but
@@ -212,7 +214,10 @@ class Distiller(trainer.FedModel):
 
     @teacher.setter
     def teacher(self, teacher: keras.Model | None) -> None:
+        other = teacher is not None and teacher is not self.teacher
         self._teacher = None if teacher is None else self._freeze(teacher)
+        if other:
+            self._identity.replaced()
         teacher_built = teacher is None or teacher.built
         self.built = self.student.built and teacher_built
 
@@ -221,23 +226,9 @@ class Distiller(trainer.FedModel):
         _match.require_match(self._objective, teacher, self.student)
         _validation.not_shared(teacher, self.student)
         frozen = FrozenModel(teacher, self.student)
-        self._check_fingerprint(teacher, self._expected_fingerprint)
+        self._identity.check(teacher)
         self.supports_jit = supports_jit(teacher)
         return frozen
-
-    @staticmethod
-    def _check_fingerprint(teacher: keras.Model, expected: str | None) -> None:
-        if expected is None:
-            return
-        found = fingerprint(teacher)
-        if found != expected:
-            raise ValueError(
-                "This Distiller was trained by another teacher. Received: a "
-                f"teacher with fingerprint {found[:12]}..., "
-                f"expected {expected[:12]}... Pass the teacher it was trained "
-                "with, or make a new kd.Distiller(teacher, distiller.student, "
-                "...) to go on with another one."
-            )
 
     def fed_values(self, phase: str) -> tuple | None:
         if phase != "train":
@@ -247,6 +238,10 @@ class Distiller(trainer.FedModel):
             _validation.is_built("teacher", self._teacher.model)
             values = self._teacher.values()
         return values, self._door.read()
+
+    def kept_values(self) -> list:
+        built = self._teacher and self._teacher.model.built
+        return self._teacher.values() if built else []
 
     def make_train_function(self, force: bool = False) -> None:
         """Called by Keras before each `fit`; with `force` by anyone."""
@@ -283,7 +278,22 @@ class Distiller(trainer.FedModel):
                 "are no labels. Received: sample_weight without y. Pass x as a "
                 "dataset or generator of (x, None, sample_weight)."
             )
+        self._check_validation(y, **kwargs)
+        if self._objective.has_soft_loss:
+            _student.warn_of_augmentation(self.student)
         return super().fit(x, y, *args, **kwargs)
+
+    def _check_validation(
+        self,
+        y: Any,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        **_: Any,
+    ) -> None:
+        if validation_data is not None or validation_split:
+            labels = _attached.labels_of(validation_data, y)
+            metrics = trainer.label_metrics(self)
+            _data_checks.something_to_evaluate(labels, self.loss, metrics)
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -319,9 +329,10 @@ class Distiller(trainer.FedModel):
             fixed = self.non_trainable_variables
             own = zip(fixed, state[0][1], strict=True) if state else ()
             logits = self._teacher(x, values, shared=own)
-        logits = _attached.dense(logits)
+        kind = self._objective.kind
+        logits = _attached.dense(logits, kind)
         if self.run_eagerly:
-            _data_checks.values(logits, y)
+            _data_checks.values(logits, y, kind)
         names = _outputs.names_of(self.teacher)
         teacher = _outputs.of_tensors(logits, names)
         return x, Targets(y, teacher, numbers), sample_weight
@@ -342,6 +353,10 @@ class Distiller(trainer.FedModel):
         training: bool = True,
     ) -> Tensor:
         _validation.loss_from_logits(self.loss)
+        if training and not isinstance(y, Targets):
+            # Called by the user: Keras's own step has been through train_step.
+            batch = x, y, sample_weight
+            x, y, sample_weight = self._with_teacher_logits(batch)
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
         if self.loss is None or y is None:
@@ -463,51 +478,14 @@ class Distiller(trainer.FedModel):
             hidden += [trainer.loss_tracker(self)]
         return hidden
 
-    # Saving: all but the teacher, of which the fingerprint is kept.
-
-    def get_config(self) -> dict:
+    def own_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         terms = self._objective
         return {
-            **super().get_config(),
-            "student": serialize(self.student),
             "distillation_loss": serialize(terms.distillation_loss),
             "hard_loss_weight": serialize(terms.hard_loss_weight),
             "soft_loss_weight": serialize(terms.soft_loss_weight),
-            "teacher_fingerprint": self._fingerprint(),
         }
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
-        config = dict(config)
-        expected = config.pop("teacher_fingerprint", None)
-        loss = ("distillation_loss", "hard_loss_weight", "soft_loss_weight")
-        for name in ("student", *loss):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        distiller = cls(teacher=None, **config)
-        distiller._expected_fingerprint = expected
-        return distiller
-
-    def _fingerprint(self) -> str | None:
-        if self._teacher is None or not self._teacher.model.built:
-            return self._expected_fingerprint
-        return fingerprint(self._teacher.model)
-
-    def save_own_variables(self, store: Any) -> None:
-        found = self._fingerprint()
-        if found is not None:
-            store["teacher_fingerprint"] = list(bytes.fromhex(found))
-
-    def load_own_variables(self, store: Any) -> None:
-        if "teacher_fingerprint" not in store.keys():
-            return
-        stored = bytes(int(byte) for byte in store["teacher_fingerprint"]).hex()
-        if self._teacher:
-            self._check_fingerprint(self._teacher.model, stored)
-        else:
-            self._expected_fingerprint = stored
 
 
 def _read_only(structure: Any) -> Any:

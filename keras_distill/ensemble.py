@@ -1,4 +1,4 @@
-"""Teachers made of other models: ensembles, and models turned to logits."""
+"""Several models as one teacher."""
 
 import math
 from collections.abc import Iterable
@@ -7,11 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _validation, transforms
+from keras_distill import _kinds, _validation, transforms
 from keras_distill._keras import graph
-from keras_distill._keras.copies import twin_of
 from keras_distill._keras.frozen import FrozenVariables
-from keras_distill._keras.layers import sublayers
 from keras_distill._registration import register
 
 Tensor = Any
@@ -27,7 +25,10 @@ class Ensemble(FrozenVariables):
     `sum_m w_m log p_m` (geometric); Hinton et al. 2015, section 2. The softmax
     of the output is the mean distribution, renormalised where the geometric
     mean needs it; the geometric mean equals the softmax of the mean logits.
-    Both are computed in log space, in at least float32.
+    With `kind="labels"` each unit is a distribution by itself, `p_m =
+    sigmoid(v_m)`, and the output is the log odds of the mean: `log sum_m w_m
+    p_m - log sum_m w_m (1 - p_m)`, or `sum_m w_m v_m`. All of it is computed in
+    log space, in at least float32.
 
     The members are frozen: they run in inference mode, none of their variables
     is trained, and their own `trainable` flags stay as they are.
@@ -38,6 +39,8 @@ class Ensemble(FrozenVariables):
         combine: `"arithmetic"` or `"geometric"`.
         weights: One positive number per member, scaled to sum to 1. Equal
             weights by default.
+        kind: What the logits are of: `"classes"` that exclude each other, or
+            `"labels"` that do not, with a sigmoid for each.
         name: Name of the model.
         **kwargs: Passed to `keras.Model`.
 
@@ -46,8 +49,9 @@ class Ensemble(FrozenVariables):
 
     Raises:
         TypeError: If a member is not a Keras model, or a weight no number.
-        ValueError: If there are no members, if one ends in a softmax, if class
-            counts differ, or if `combine` or `weights` do not fit.
+        ValueError: If there are no members, if one ends in a softmax or
+            sigmoid, if class counts differ, or if `combine`, `weights` or
+            `kind` do not fit.
 
     Example:
 
@@ -66,10 +70,12 @@ class Ensemble(FrozenVariables):
         combine: str = "arithmetic",
         weights: list[float] | None = None,
         *,
+        kind: str = _kinds.CLASSES,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_members(members)
+        _kinds.one_of_both("kind", kind)
+        _check_members(members, kind)
         if combine not in _COMBINE:
             raise ValueError(
                 f"`combine` must be one of {_COMBINE}. Received: "
@@ -78,19 +84,35 @@ class Ensemble(FrozenVariables):
         super().__init__(name=name, autocast=False, **kwargs)
         self.members = list(members)
         self.combine = combine
+        self.kind = kind
         self.member_weights = _normalised(weights, len(self.members))
         self.built = all(member.built for member in self.members)
 
+    def wrapped(self) -> list[keras.Model]:
+        return self.members
+
     def call(self, inputs: Tensor) -> Tensor:
-        log_p = [
-            transforms.log_probabilities(member(inputs, training=False))
-            for member in self.members
-        ]
+        logits = [member(inputs, training=False) for member in self.members]
+        if self.kind == _kinds.LABELS:
+            return self._log_odds(
+                [transforms.at_least_float32(member) for member in logits]
+            )
+        log_p = [transforms.log_probabilities(member) for member in logits]
+        return self._log_mean(log_p)
+
+    def _log_odds(self, logits: list[Tensor]) -> Tensor:
         if self.combine == "geometric":
-            pairs = zip(self.member_weights, log_p, strict=True)
+            return self._log_mean(logits)  # All else cancels out.
+        log_p = self._log_mean([ops.log_sigmoid(v) for v in logits])
+        return log_p - self._log_mean([ops.log_sigmoid(-v) for v in logits])
+
+    def _log_mean(self, logs: list[Tensor]) -> Tensor:
+        """The mean of logarithms, or the logarithm of the mean."""
+        if self.combine == "geometric":
+            pairs = zip(self.member_weights, logs, strict=True)
             return sum(weight * member for weight, member in pairs)
         log_w = [math.log(weight) for weight in self.member_weights]
-        pairs = zip(log_w, log_p, strict=True)
+        pairs = zip(log_w, logs, strict=True)
         weighted = [weight + member for weight, member in pairs]
         return ops.logsumexp(ops.stack(weighted, axis=0), axis=0)
 
@@ -101,6 +123,7 @@ class Ensemble(FrozenVariables):
             "members": [serialize(member) for member in self.members],
             "combine": self.combine,
             "weights": list(self.member_weights),
+            "kind": self.kind,
         }
 
     @classmethod
@@ -113,7 +136,7 @@ class Ensemble(FrozenVariables):
         return cls(**{**config, "members": members})
 
 
-def _check_members(members: Any) -> None:
+def _check_members(members: Any, kind: str) -> None:
     if not isinstance(members, list | tuple) or not members:
         raise ValueError(
             "`members` must be a list of at least one Keras model. Received: "
@@ -123,7 +146,7 @@ def _check_members(members: Any) -> None:
     for name, member in named:
         _validation.is_model(name, member)
         _validation.one_output(name, member)
-        graph.require_logits(name, member)
+        graph.require_logits(name, member, kind, _kinds.BY_KIND)
     _validation.same_outputs(named)
 
 
@@ -154,118 +177,3 @@ def _normalised(weights: Any, count: int) -> tuple[float, ...]:
         )
     scaled = [number / largest for number in numbers]
     return tuple(number / math.fsum(scaled) for number in scaled)
-
-
-@register
-class LogProbabilities(keras.Model):
-    """Turns a model that outputs probabilities into one that outputs logits.
-
-    Formula: `log p`. The softmax of `log(p) / T` is the power transform of `p`,
-    so the result serves as logits at every temperature; Zheng and Yang 2024,
-    eq. (7)-(9). A probability that the model has rounded to zero counts as the
-    smallest one that its dtype can hold.
-
-    `kd.as_logits` makes one where it cannot cut the softmax out of the graph.
-
-    Args:
-        model: A Keras model that outputs probabilities, shape
-            `(..., classes)`.
-        name: Name of the model.
-        **kwargs: Passed to `keras.Model`.
-
-    Returns:
-        When called: logits, shape `(..., classes)`, at least float32.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-    """
-
-    def __init__(
-        self, model: keras.Model, *, name: str | None = None, **kwargs: Any
-    ) -> None:
-        _validation.is_model("model", model)
-        super().__init__(name=name, autocast=False, **kwargs)
-        self.model = model
-        self.built = model.built
-
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        p = ops.convert_to_tensor(self.model(inputs, training=training))
-        dtype = keras.backend.standardize_dtype(p.dtype)
-        smallest = {"float16": 2.0**-24, "float64": 2.0**-1022}
-        floor = smallest.get(dtype, 2.0**-126)
-        return ops.log(ops.maximum(transforms.at_least_float32(p), floor))
-
-    def get_config(self) -> dict:
-        model = keras.saving.serialize_keras_object(self.model)
-        return {**super().get_config(), "model": model}
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
-        model = keras.saving.deserialize_keras_object(
-            config["model"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "model": model})
-
-
-def as_logits(model: keras.Model) -> keras.Model:
-    """The same model, ending in logits, with the same weights.
-
-    The final softmax is removed: a softmax activation of the last layer, a
-    Softmax layer, or either of them at the end of a nested model. Where the
-    graph cannot be cut (a subclassed model, which is taken to output
-    probabilities, or a softmax followed by other layers) the result is a
-    `LogProbabilities` model. The variables are shared, not copied: training
-    one model trains the other.
-
-    Args:
-        model: A built Keras model whose output is a softmax, shape
-            `(..., classes)`. A Functional or Sequential model that already ends
-            in logits is returned as it is.
-
-    Returns:
-        A Keras model whose output is logits, shape `(..., classes)`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has several outputs, or ends in a
-            sigmoid.
-
-    Example:
-
-    >>> layers = [keras.Input((4,)), keras.layers.Dense(3, "softmax")]
-    >>> model = kd.as_logits(keras.Sequential(layers))
-    >>> model.layers[-1].activation.__name__
-    'linear'
-    """
-    _validation.is_model("model", model)
-    activations = graph.output_activations(model)
-    if "sigmoid" in activations:
-        graph.require_logits("model", model)
-    if not model.built:
-        raise ValueError(
-            "`model` must be built, so that the result can share its weights. "
-            f"Received: unbuilt model {model.name!r}. Call it on a batch first."
-        )
-    if isinstance(model, LogProbabilities | FrozenVariables):
-        return model
-    if not getattr(model, "outputs", None):
-        return LogProbabilities(model)
-    _validation.one_output("model", model)
-    if not activations:
-        return model
-    return _without_softmax(model) or LogProbabilities(model)
-
-
-def _without_softmax(model: keras.Model) -> keras.Model | None:
-    """The model cut before its softmax, None where that cannot be done."""
-    end = graph.end_of(model)
-    layer = end.layer
-    if graph.activation_of(layer) is None or len(end.inputs) > 1:
-        return None
-    if not getattr(layer, "weights", []):
-        return end.before("_logits")
-    if sublayers(layer) or getattr(layer, "quantization_mode", None):
-        return None
-    name = f"{layer.name}_logits" if end.used_before else layer.name
-    twin = twin_of(layer, activation="linear", name=name)
-    return end.replaced(twin, "_logits")

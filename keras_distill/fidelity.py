@@ -6,7 +6,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _data_checks, _validation, losses, transforms
+from keras_distill import (
+    _data_checks,
+    _kinds,
+    _measures,
+    _validation,
+    transforms,
+)
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
@@ -16,7 +22,10 @@ from keras_distill._keras.trainer import FedModel
 Tensor = Any
 
 # What needs no labels.
-_RELATIVE = ("agreement_at_1", "agreement_at_5", "kl_divergence")
+_RELATIVE = {
+    _kinds.CLASSES: ("agreement_at_1", "agreement_at_5", "kl_divergence"),
+    _kinds.LABELS: ("agreement_at_1", "kl_divergence"),
+}
 
 
 def evaluate_fidelity(
@@ -24,6 +33,7 @@ def evaluate_fidelity(
     student: keras.Model,
     dataset: Any,
     *,
+    kind: str = _kinds.CLASSES,
     ignore_class: int | None = None,
     batch_size: int | None = None,
     verbose: int | str = "auto",
@@ -47,13 +57,21 @@ def evaluate_fidelity(
     each time step counts as an example, unless the student masks it; sample
     weights weigh every entry.
 
+    With `kind="labels"`, for sigmoid heads, each label of each example counts
+    as an example with two classes, of logits 0 and `z`: the likelihood is the
+    binary cross-entropy, the divergence that of Bernoulli distributions, all of
+    them means over labels, and there is no `agreement_at_5`.
+
     Args:
         teacher: A Keras model that ends in logits, shape `(..., classes)`.
         student: A Keras model with the same inputs and output shape.
         dataset: Anything that `keras.Model.evaluate` takes as its data: a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, or a
             tuple of arrays `(x,)`, `(x, y)` or `(x, y, sample_weight)`. Labels
-            are class numbers, or one-hot in the shape of the logits.
+            are class numbers, or one-hot in the shape of the logits; with
+            `kind="labels"`, 0 or 1 in the shape of the logits.
+        kind: What the logits are of: "classes" that exclude each other, or
+            "labels" that do not, with a sigmoid for each.
         ignore_class: The label of examples that have none, as in
             `keras.losses.SparseCategoricalCrossentropy`; -1 or 255, for
             example. None if there is no such label.
@@ -66,8 +84,8 @@ def evaluate_fidelity(
     Raises:
         TypeError: If `teacher` or `student` is not a Keras model.
         ValueError: If one of them ends in probabilities, if their class counts
-            differ, if the dataset is empty, or if a label is neither a class
-            nor `ignore_class`.
+            differ, if the dataset is empty, if `kind` is neither of the two, or
+            if a label is neither a class nor `ignore_class`.
 
     Example:
 
@@ -77,11 +95,12 @@ def evaluate_fidelity(
     >>> kd.evaluate_fidelity(model, model, data, verbose=0)["agreement_at_1"]
     1.0
     """
+    _kinds.one_of_both("kind", kind)
     models = [("teacher", teacher), ("student", student)]
     for name, model in models:
         _validation.is_model(name, model)
         _validation.one_output(name, model)
-        graph.require_logits(name, model)
+        graph.require_logits(name, model, kind, _kinds.BY_KIND)
     _validation.same_outputs(models)
     if not (ignore_class is None or _validation.is_whole(ignore_class)):
         raise ValueError(
@@ -89,7 +108,7 @@ def evaluate_fidelity(
             f"ignore_class={ignore_class!r}. Pass the label that stands for "
             "none, for example -1."
         )
-    comparison = _Comparison(teacher, student, ignore_class)
+    comparison = _Comparison(teacher, student, kind, ignore_class)
     comparison.compile()
     x, y, sample_weight = dataset, None, None
     if isinstance(dataset, tuple):
@@ -117,19 +136,22 @@ class _Comparison(FedModel):
         self,
         teacher: keras.Model,
         student: keras.Model,
+        kind: str,
         ignore_class: int | None,
     ) -> None:
         super().__init__(name="fidelity", dtype="float32", autocast=False)
         self._frozen_teacher = FrozenModel(teacher)
         self._frozen_student = FrozenModel(student)
         self.supports_jit = supports_jit(teacher, student)
+        self._relative = _RELATIVE[kind]
         self._means: dict[str, Any] = {
-            name: keras.metrics.Mean(name=name) for name in _RELATIVE
+            name: keras.metrics.Mean(name=name) for name in self._relative
         }
         for name in ("teacher", "student"):
             self._means[f"{name}_accuracy"] = keras.metrics.Mean()
             self._means[f"{name}_nll"] = keras.metrics.Mean()
-            self._means[f"{name}_ece"] = CalibrationError()
+            self._means[f"{name}_ece"] = _measures.CalibrationError()
+        self._of_labels = kind == _kinds.LABELS
         self._ignore_class = ignore_class
         self._no_classes = keras.metrics.Sum(name="no_classes")
         self._names: tuple[str, ...] = ()  # What the steps measure.
@@ -170,21 +192,33 @@ class _Comparison(FedModel):
     ) -> dict:
         teacher, student = map(transforms.at_least_float32, y_pred)
         _validation.same_shape(teacher, student)
-        self._update(_relative(teacher, student), sample_weight)
-        self._names = _RELATIVE if y is None else tuple(self._means)
+        if self._of_labels:
+            if y is not None:
+                y = _measures.off_or_on(y, student)
+            sample_weight = sample_weight[..., None] * ops.ones_like(student)
+            teacher, student = map(_measures.off_and_on, (teacher, student))
+        self._compare(teacher, student, y, sample_weight)
+        return self.get_metrics_result()
+
+    def _compare(
+        self, teacher: Tensor, student: Tensor, y: Any, sample_weight: Tensor
+    ) -> None:
+        self._update(_measures.relative(teacher, student), sample_weight)
+        self._names = self._relative if y is None else tuple(self._means)
         if y is not None:
             labels, weight = self._labels(y, student, sample_weight)
-            self._update(_absolute("teacher", teacher, labels), weight)
-            self._update(_absolute("student", student, labels), weight)
-        return self.get_metrics_result()
+            for name, logits in (("teacher", teacher), ("student", student)):
+                found = _measures.absolute(name, logits, labels)
+                self._update(found, weight)
 
     def _update(self, found: dict[str, Any], weight: Tensor) -> None:
         for name, values in found.items():
-            self._means[name].update_state(values, sample_weight=weight)
+            if name in self._means:
+                self._means[name].update_state(values, sample_weight=weight)
 
     def _labels(self, y: Tensor, logits: Tensor, weight: Tensor) -> tuple:
         """Class numbers, and the weights of the examples that have one."""
-        labels = _class_numbers(y, logits)
+        labels = _measures.class_numbers(y, logits)
         known = (labels >= 0) & (labels < ops.shape(logits)[-1])
         void = ops.zeros_like(known)
         if self._ignore_class is not None:
@@ -198,9 +232,12 @@ class _Comparison(FedModel):
         """Refuses labels that no step could refuse."""
         wrong = int(self._no_classes.result())
         if wrong:
+            needed = "class numbers from 0, below the number of output units"
+            if self._of_labels:
+                needed = "0 or 1 for each output unit"
             raise ValueError(
-                "Labels must be class numbers from 0, below the number of "
-                f"output units. Received: {wrong} labels that are not, and "
+                f"Labels must be {needed}. "
+                f"Received: {wrong} labels that are not, and "
                 f"ignore_class={self._ignore_class}. Check the label encoding, "
                 "or pass the label that stands for none as `ignore_class`."
             )
@@ -211,7 +248,7 @@ class _Comparison(FedModel):
     def found(self) -> dict[str, float]:
         """What was measured; that of labels if any example has one."""
         labelled = float(self._means["student_accuracy"].count) > 0
-        names = self._means if labelled else _RELATIVE
+        names = self._means if labelled else self._relative
         return {name: float(self._means[name].result()) for name in names}
 
 
@@ -226,85 +263,3 @@ def _weight(logits: tuple, sample_weight: Any) -> Tensor:
     """Sample weights and the mask of the student, shape `logits.shape[:-1]`."""
     sample_weight = per_position(sample_weight, logits[1])
     return _Weight(reduction=None, name="weight")(*logits, sample_weight)
-
-
-def _relative(teacher: Tensor, student: Tensor) -> dict[str, Any]:
-    best = ops.argmax(teacher, axis=-1)
-    return {
-        "agreement_at_1": best == ops.argmax(student, axis=-1),
-        "agreement_at_5": _in_top_k(best, student, 5),
-        "kl_divergence": losses.ttm(teacher, student, temperature=1.0),
-    }
-
-
-def _in_top_k(labels: Tensor, logits: Tensor, k: int) -> Tensor:
-    chosen = ops.take_along_axis(logits, labels[..., None], axis=-1)
-    # Not `logits > chosen`, which a NaN would pass.
-    not_higher = ops.cast(logits <= chosen, "int32")
-    return ops.shape(logits)[-1] - ops.sum(not_higher, axis=-1) < k
-
-
-def _absolute(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    log_p = transforms.log_probabilities(logits)
-    chosen = ops.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
-    correct = labels == ops.cast(ops.argmax(logits, axis=-1), "int32")
-    confidence = ops.exp(ops.max(log_p, axis=-1))
-    return {
-        f"{name}_accuracy": correct,
-        f"{name}_nll": -chosen,
-        f"{name}_ece": ops.stack(
-            [ops.cast(correct, "float32"), confidence], axis=-1
-        ),
-    }
-
-
-def _class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
-    """As `_data.class_numbers`, of tensors, whose values no step can refuse."""
-    shape = tuple(logits.shape)
-    if tuple(labels.shape) == shape and shape[-1] != 1:
-        labels = ops.argmax(labels, axis=-1)
-    elif len(labels.shape) == len(shape):
-        labels = ops.squeeze(labels, axis=-1)
-    return ops.cast(labels, "int32")
-
-
-class CalibrationError(keras.metrics.Metric):
-    """Expected calibration error with bins of equal width.
-
-    Formula: `sum_b n_b/n |accuracy_b - confidence_b|`, Guo et al. 2017.
-
-    Args:
-        bins: Number of bins of equal width between 0 and 1.
-        name: Name of the metric.
-        dtype: Dtype of the sums.
-    """
-
-    def __init__(
-        self, bins: int = 15, name: str = "ece", dtype: Any = None
-    ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.bins = bins
-        self.gap = self._zeros("gap", (bins,))
-        self.total = self._zeros("total", ())
-
-    def _zeros(self, name: str, shape: tuple) -> Any:
-        return self.add_variable(shape, initializer="zeros", name=name)
-
-    def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        """Adds pairs of correctness and confidence, shape `(..., 2)`."""
-        correct = ops.reshape(values[..., 0], (-1,))
-        confidence = ops.reshape(values[..., 1], (-1,))
-        weight = ops.ones_like(correct)
-        if sample_weight is not None:
-            weight = ops.reshape(sample_weight, (-1,))
-        # Bins are open below and closed above, as in the paper.
-        index = ops.cast(ops.ceil(confidence * self.bins), "int32") - 1
-        index = ops.clip(index, 0, self.bins - 1)
-        in_bin = ops.one_hot(index, self.bins)
-        gap = ops.matmul(weight * (correct - confidence), in_bin)
-        self.gap.assign_add(gap)
-        self.total.assign_add(ops.sum(weight))
-
-    def result(self) -> Tensor:
-        gap = ops.sum(ops.absolute(self.gap.value))
-        return ops.divide_no_nan(gap, self.total.value)

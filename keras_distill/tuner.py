@@ -9,14 +9,15 @@ It needs keras-tuner, `pip install "keras-distill[tuner]"`, and is imported when
 it is first asked for, not with the package.
 """
 
-import contextlib
+import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
-from keras_distill import _optional, _search, _validation
+from keras_distill import _optional, _search, _space, _validation
+from keras_distill._keras.jax import compiled_programs_kept
 from keras_distill.distiller import Distiller
 
 with _optional.imports_of("tuner", "kd.tuner"):
@@ -47,6 +48,17 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     grid, pass `hyperparameters` with an `hp.Choice("temperature", [...])` to
     the tuner: what is there first wins, where all `losses` have a temperature.
 
+    Trials of one student and one loss run the same programs, whatever their
+    temperatures, learning rates and weights; a weight of 0 makes another. On
+    JAX the first trial compiles them, and JAX's persistent compilation cache
+    keeps them in the folder "compiled" of the tuner's project, for the trials
+    that follow and for a search that goes on later. JAX runs unchecked what
+    lies there; each worker of a parallel search has its own. The cache is set
+    while a trial is fitted; one that is set already, or switched off, is left
+    as it is. On TensorFlow each trial traces its steps, and compiles them if
+    asked to, as any new model does: nothing is spared. Torch compiles nothing
+    unless asked to.
+
     A tuner goes on with what it finds in its `directory`, whatever the teacher:
     give each teacher a directory of its own, or pass `overwrite=True`.
 
@@ -63,8 +75,10 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         compile: Arguments of `Distiller.compile`: a dict, of whose optimizer
             and metrics each trial gets a copy made from their configs, or a
             function of `hp` that returns a new dict each time.
-        losses: Names of one or more of the classes of `kd.losses`, or a dict
-            from names to functions of `hp` that return a `keras.losses.Loss`.
+        losses: Names of one or more of the classes of `kd.losses` between
+            classes that exclude each other, by default of those that use no
+            labels; or a dict from names to functions of `hp` that return a
+            `keras.losses.Loss`.
             The hyperparameters that such a function adds are active only with
             its loss.
         temperature: Lowest and highest temperature of the losses that `losses`
@@ -109,7 +123,7 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         teacher: keras.Model | None = None,
         *,
         compile: dict[str, Any] | Callable[[Any], dict[str, Any]],
-        losses: _search.Losses = tuple(_search.BUILT_IN),
+        losses: _search.Losses = _search.BY_DEFAULT,
         temperature: _search.Range = _search.TEMPERATURE,
         soft_loss_weight: _search.Range = (0.1, 1.0),
         hard_loss_weight: float | None = None,
@@ -146,8 +160,9 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         keras.config.set_dtype_policy(self._dtype_policy)
         if self._distribution is not None:
             keras.distribution.set_distribution(self._distribution)
-        loss = self._distillation_loss(hp)
-        hard, soft = self._loss_weights(hp)
+        loss = _space.distillation_loss(hp, self.losses, self.temperature)
+        weights = self.hard_loss_weight, self.soft_loss_weight
+        hard, soft = _space.loss_weights(hp, *weights)
         distiller = Distiller(
             self.teacher,
             self._student(hp),
@@ -162,34 +177,11 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         distiller.optimizer.build(distiller.trainable_variables)
         return distiller
 
-    def _distillation_loss(self, hp: Any) -> keras.losses.Loss:
-        name = _declare(hp, "distillation_loss", list(self.losses))
-        if isinstance(self.losses, dict):
-            return _loss_of_function(hp, name, self.losses)
-        tempered = [
-            n
-            for n in self.losses
-            if _search.has_temperature(_search.BUILT_IN[n])
-        ]
-        temperature = None
-        if tempered:
-            with _only_with(hp, tempered, self.losses):
-                temperature = _declare(
-                    hp, "temperature", self.temperature, sampling="log"
-                )
-        options = {"temperature": temperature} if name in tempered else {}
-        return _search.BUILT_IN[name](**options)
-
-    def _loss_weights(self, hp: Any) -> tuple[float, float]:
-        hard = self.hard_loss_weight
-        log = hard is not None and _search.bounds(self.soft_loss_weight)[0] > 0
-        soft = _declare(
-            hp,
-            "soft_loss_weight",
-            self.soft_loss_weight,
-            sampling="log" if log else "linear",
-        )
-        return 1 - soft if hard is None else hard, soft
+    def fit(self, hp: Any, model: Distiller, *args: Any, **kwargs: Any) -> Any:
+        """Trains the Distiller of one trial, as a tuner asks it to."""
+        folder = _folder_of_programs(kwargs.get("callbacks"))
+        with compiled_programs_kept(folder):
+            return super().fit(hp, model, *args, **kwargs)
 
     def _student(self, hp: Any) -> keras.Model:
         student = self.build_student(hp)
@@ -273,36 +265,16 @@ def _nothing_completed(tuner: Any, trials: list) -> str:
     )
 
 
-def _loss_of_function(
-    hp: Any, chosen: str, losses: dict[str, Callable]
-) -> keras.losses.Loss:
-    for name, make in losses.items():
-        # A scope that is not entered is one that no tuner learns of.
-        with _only_with(hp, [name], losses):
-            if name == chosen:
-                loss = make(hp)
-    if not isinstance(loss, keras.losses.Loss):
-        raise TypeError(
-            f"`losses[{chosen!r}](hp)` must be a keras.losses.Loss. Received: "
-            f"{loss!r} of type {type(loss).__name__}."
-        )
-    return loss
-
-
-def _only_with(hp: Any, names: list[str], losses: Any) -> Any:
-    """Context of hyperparameters that only some of the losses have."""
-    if len(names) == len(losses):
-        return contextlib.nullcontext()
-    return hp.conditional_scope("distillation_loss", names)
-
-
-def _declare(hp: Any, name: str, space: Any, **options: Any) -> Any:
-    """Adds a hyperparameter, and returns its value, None where inactive."""
-    if isinstance(space, tuple):
-        return hp.Float(name, *space, **options)
-    if isinstance(space, list) and len(space) > 1:
-        return hp.Choice(name, space)
-    return hp.Fixed(name, space[0] if isinstance(space, list) else space)
+def _folder_of_programs(callbacks: Iterable | None) -> str | None:
+    """Where the tuner that passes these callbacks has a folder for a search."""
+    for callback in callbacks or ():
+        tuner = getattr(callback, "tuner", None)
+        if isinstance(tuner, keras_tuner.Tuner):
+            # A bucket of a cloud's has no such folder.
+            found = os.path.isdir(tuner.project_dir)
+            folder = f"{tuner.project_dir}/compiled/{tuner.tuner_id}"
+            return folder if found else None
+    return None
 
 
 def _symbolic_inputs(teacher: Any) -> Any:

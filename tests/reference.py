@@ -1,8 +1,9 @@
 """The equations of the papers in float64 NumPy, one small function each.
 
-[H] Hinton, Vinyals, Dean 2015. [Z] Zheng, Yang 2024. Every function is written
-from the equation as printed, with probabilities and plain powers, and shares
-nothing with the package. It is meant for logits of moderate size only.
+[H] Hinton, Vinyals, Dean 2015. [Z] Zheng, Yang 2024. [D] Zhao, Cui, Song, Qiu,
+Liang 2022. Every function is written from the equation as printed, with
+probabilities and plain powers, and shares nothing with the package. It is meant
+for logits of moderate size only.
 """
 
 import numpy as np
@@ -111,6 +112,74 @@ def wttm_gradient(teacher_logits, student_logits, temperature):
     weight = power_sum(softmax(teacher_logits), 1.0 / temperature)
     gradient = gradient_20(teacher_logits, student_logits, temperature)
     return weight[..., None] * gradient
+
+
+def sigmoid(logits, temperature=1.0):
+    """`1 / (1 + exp(-z/T))`."""
+    return 1.0 / (1.0 + np.exp(-np.asarray(logits, "float64") / temperature))
+
+
+def bernoulli_divergence(p, q):
+    """`D(p||q)` of the distributions `(p, 1-p)` and `(q, 1-q)`."""
+    return p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+
+
+def sigmoid_targets(teacher_logits, student_logits, temperature):
+    """[H] section 2, for each label by itself: `T^2 mean_l D(p_T || q_T)`."""
+    p_t = sigmoid(teacher_logits, temperature)
+    q_t = sigmoid(student_logits, temperature)
+    return temperature**2 * bernoulli_divergence(p_t, q_t).mean(axis=-1)
+
+
+def sigmoid_targets_gradient(teacher_logits, student_logits, temperature):
+    """[H] eq. (2) times `T^2`, for each of L labels: `T (q_l - p_l) / L`."""
+    p_t = sigmoid(teacher_logits, temperature)
+    q_t = sigmoid(student_logits, temperature)
+    return temperature * (q_t - p_t) / p_t.shape[-1]
+
+
+def decoupled(logits, labels, temperature):
+    """[D] section 3.1: `b = (p_t, p_others)`, and `p` among the others.
+
+    The second has a 0 in the place of the label's class.
+    """
+    p = softmax(logits, temperature)
+    target = np.eye(p.shape[-1])[labels]
+    others = p * (1 - target)
+    b = np.stack([(p * target).sum(axis=-1), others.sum(axis=-1)], axis=-1)
+    return b, others / b[..., 1:], target
+
+
+def dkd(
+    teacher_logits,
+    student_logits,
+    labels,
+    target_weight,
+    nontarget_weight,
+    temperature,
+):
+    """[D] eq. (7): `alpha TCKD + beta NCKD`, times `T^2` as in their code."""
+    b_p, p, target = decoupled(teacher_logits, labels, temperature)
+    b_q, q, _ = decoupled(student_logits, labels, temperature)
+    # 1 log(1/1) in the place of the label's class.
+    nckd = kl_divergence(p + target, q + target)
+    tckd = kl_divergence(b_p, b_q)
+    return temperature**2 * (target_weight * tckd + nontarget_weight * nckd)
+
+
+def dkd_gradient(
+    teacher_logits,
+    student_logits,
+    labels,
+    target_weight,
+    nontarget_weight,
+    temperature,
+):
+    """Of [D] eq. (7), by the log odds of the label and its others' softmax."""
+    b_p, p, target = decoupled(teacher_logits, labels, temperature)
+    b_q, q, _ = decoupled(student_logits, labels, temperature)
+    tckd = (b_q - b_p)[..., :1] * (target - q)
+    return temperature * (target_weight * tckd + nontarget_weight * (q - p))
 
 
 def renyi_gradient(logits, temperature):

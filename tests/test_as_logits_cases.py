@@ -182,22 +182,79 @@ def functional(head):
     return keras.Model(inputs, head(inputs))
 
 
+# Sigmoids.
+
+
+def as_in_segmentation():
+    conv = layers.Conv2D(1, 1, activation="sigmoid", bias_initializer="normal")
+    return keras.Sequential(
+        [keras.Input((2, 3, 6)), conv, layers.Reshape((6,))]
+    )
+
+
 SIGMOIDS = {
-    "dense": lambda: sequential(dense("sigmoid")),
-    "one unit": lambda: sequential(layers.Dense(1, activation="sigmoid")),
-    "activation layer": lambda: sequential(
-        dense(), layers.Activation("sigmoid")
+    "dense": (lambda: sequential(dense("sigmoid")), (6,)),
+    "one unit": (
+        lambda: sequential(layers.Dense(1, activation="sigmoid")),
+        (6,),
     ),
-    "ops.sigmoid": lambda: functional(lambda x: ops.sigmoid(dense()(x))),
-    "nested": lambda: sequential(sequential(dense("sigmoid"))),
-    "reshape": lambda: sequential(dense("sigmoid"), layers.Reshape((3, 1))),
-    "unbuilt": lambda: keras.Sequential([dense("sigmoid")]),
+    "activation layer": (
+        lambda: sequential(dense(), layers.Activation("sigmoid")),
+        (6,),
+    ),
+    "ops.sigmoid": (
+        lambda: functional(lambda x: ops.sigmoid(dense()(x))),
+        (6,),
+    ),
+    "nested": (lambda: sequential(sequential(dense("sigmoid"))), (6,)),
+    "reshape": (
+        lambda: sequential(dense("sigmoid"), layers.Reshape((3, 1))),
+        (6,),
+    ),
+    "nested reshape": (
+        lambda: sequential(
+            sequential(dense("sigmoid"), layers.Reshape((3, 1))),
+            layers.Flatten(),
+        ),
+        (6,),
+    ),
+    "segmentation": (as_in_segmentation, (2, 3, 6)),
 }
 
 
-@pytest.mark.parametrize("make", SIGMOIDS.values(), ids=SIGMOIDS)
-def test_sigmoids_are_refused(make):
-    with pytest.raises(ValueError, match="sigmoid.*one unit per class"):
+@pytest.mark.parametrize(
+    ("make", "shape"), SIGMOIDS.values(), ids=list(SIGMOIDS)
+)
+def test_sigmoids_are_cut_off(make, shape):
+    model, x = make(), batch(*shape)
+    p, logits = output(model, x), kd.as_logits(model)
+    values = output(logits, x)
+    np.testing.assert_allclose(reference.sigmoid(values), p, atol=1e-6)
+    assert values.shape == p.shape and values.min() < 0
+    ids = {id(variable) for variable in model.variables}
+    assert {id(variable) for variable in logits.variables} == ids
+    np.testing.assert_array_equal(output(model, x), p)
+    assert kd.as_logits(logits) is logits
+
+
+def test_the_logit_of_a_sigmoid_of_1_is_kept():
+    model = sequential(layers.Dense(1, "sigmoid", kernel_initializer="ones"))
+    x = 20 * np.ones((1, 6), "float32")
+    assert output(model, x) == 1.0
+    np.testing.assert_allclose(output(kd.as_logits(model), x), 120.0)
+
+
+UNCUT = {
+    "dropout": lambda: sequential(dense("sigmoid"), layers.Dropout(0.5)),
+    "time-distributed": lambda: keras.Sequential(
+        [keras.Input((2, 6)), layers.TimeDistributed(dense("sigmoid"))]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", UNCUT.values(), ids=UNCUT)
+def test_sigmoids_that_cannot_be_cut_off_are_refused(make):
+    with pytest.raises(ValueError, match="sigmoid that can be cut out of its"):
         kd.as_logits(make())
 
 

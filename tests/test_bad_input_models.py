@@ -181,6 +181,17 @@ CASES = [
      "`weights[0]`", "'1'", WEIGHT),
     ("weights that underflow", lambda: ensemble(weights=[5e-324, 1e300]),
      ValueError, "`weights`", "5e-324"),
+    ("ensemble kind", lambda: ensemble(kind="values"), ValueError,
+     "`kind`", "'values'", "'labels', for a sigmoid"),
+    ("labels of a softmax", lambda: ensemble(
+        [model(3, "softmax")], kind="labels"), ValueError,
+     "`members[0]`", "softmax", "compare classes"),
+    ("labels of an ensemble of classes", lambda: ensemble(
+        [ensemble()], kind="labels"), ValueError,
+     "`members[0]`", "must end in logits of labels", "those of classes"),
+    ("classes of an ensemble of labels", lambda: ensemble(
+        [ensemble(kind="labels")]), ValueError,
+     "`members[0]`", "must end in logits of classes", "those of labels"),
     # as_logits.
     ("unbuilt", lambda: kd.as_logits(keras.Sequential([layers.Dense(3)])),
      ValueError, "`model`", "unbuilt model", "Call it on a batch"),
@@ -188,8 +199,9 @@ CASES = [
      ValueError, "`model`", "unbuilt model", "Call it on a batch"),
     ("outputs", lambda: kd.as_logits(two_outputs()), ValueError,
      "`model`", "2 outputs", "one model per output"),
-    ("sigmoid", lambda: kd.as_logits(model(3, "sigmoid")), ValueError,
-     "`model`", "sigmoid", "one unit per class"),
+    ("dropped sigmoid", lambda: kd.as_logits(keras.Sequential(
+        [model(3, "sigmoid"), layers.Dropout(0.5)])), ValueError,
+     "`model`", "sigmoid", "linear last layer"),
     # The first fit.
     ("fit without a teacher",
      fit_loaded, ValueError,

@@ -9,8 +9,9 @@ import scripts
 pytestmark = pytest.mark.benchmark
 
 
-def run(name, folder):
-    scripts.run_module(f"benchmarks.{name}", "--short", "--out", folder)
+def run(name, folder, *options):
+    options = ["--short", "--out", folder, *options]
+    scripts.run_module(f"benchmarks.{name}", *options)
     (result,) = folder.glob("*.json")
     return json.loads(result.read_text())
 
@@ -45,12 +46,25 @@ def test_teacher_cache_measures_each_part(tmp_path):
 
 
 def test_searches_of_each_arm_are_the_same(tmp_path):
-    (result,) = run("speed.temperature_search", tmp_path).values()
-    arms = [result[name]["trials"] for name in ("cached", "live", "keras")]
-    temperatures = [[trial["temperature"] for trial in arm] for arm in arms]
-    assert len(temperatures[0]) == 2
-    assert temperatures[0] == temperatures[1] == temperatures[2]
+    options = "speed.temperature_search", tmp_path, "--work", tmp_path / "work"
+    (result,) = run(*options).values()
+    arms = {name: result[name]["trials"] for name in ("cached", "live")}
+    arms |= {name: result[name]["trials"] for name in ("keras", "plain")}
+    for trials in arms.values():
+        for name in ("temperature", "soft_loss_weight"):
+            assert len({trial[name] for trial in trials}) == 2
+            expected = [trial[name] for trial in arms["cached"]]
+            assert [trial[name] for trial in trials] == expected
     assert abs(result["keras - cached, val_accuracy"]["mean"]) < 0.01
+    later = {name: trials[1]["seconds"] for name, trials in arms.items()}
+    expected = later["cached"] / later["plain"]
+    found = result["cached / plain, later trials"]
+    assert found == pytest.approx(expected, abs=1e-3)
+    whole = [result[name]["seconds"] for name in ("keras", "cached")]
+    assert result["keras / cached"] == round(whole[0] / whole[1], 2)
+    # What is kept is not run again.
+    (again,) = run(*options).values()
+    assert again == result
 
 
 def test_each_defect_is_absent_here(tmp_path):

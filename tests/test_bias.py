@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import saving
 from keras import layers
-from reference import softmax
+from reference import sigmoid, softmax
 
 import keras_distill as kd
 from keras_distill.bias import _solvers
@@ -313,7 +313,6 @@ BAD_MODELS = {
         ValueError,
         "last activation is a sigmoid",
     ),
-    "one unit": (lambda: sequential(dense(1)), ValueError, "single unit"),
     "two outputs": (models.two_outputs, ValueError, "Received: 2 outputs"),
 }
 
@@ -512,3 +511,67 @@ def test_bad_frequencies(frequencies, text):
     logits, _ = logits_and_labels()
     with pytest.raises(ValueError, match=text):
         kd.bias.match_class_frequencies(identity(), logits, frequencies)
+
+
+# Labels that do not exclude each other.
+
+
+def logits_and_binary_labels(units, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(60, units)).astype("float32")
+    return logits, rng.integers(0, 2, (60, units))
+
+
+@pytest.mark.parametrize("units", [1, CLASSES])
+def test_the_most_likely_shifts_of_labels(units):
+    x, y = logits_and_binary_labels(units)
+    weight = np.arange(60.0) % 4
+    model = identity(units)
+    found = kd.bias.fit_bias(
+        model, (x, y, weight), kind="labels", objective="likelihood"
+    )
+    shifted = kd.bias.shift_bias(model, None, found)
+    mean = np.average(sigmoid(models.logits(shifted, x)), 0, weight)
+    np.testing.assert_allclose(mean, np.average(y, 0, weight), atol=1e-6)
+
+
+@pytest.mark.parametrize("units", [1, CLASSES])
+def test_the_most_accurate_threshold_of_each_label(units):
+    x, y = logits_and_binary_labels(units)
+    found = kd.bias.fit_bias(identity(units), (x, y), kind="labels")
+    for z, t, shift in zip(x.T, y.T, found, strict=True):
+        right = [np.mean((z + b > 0) == t) for b in (shift, *(1e-6 - z))]
+        assert right[0] == max(right)
+
+
+def test_a_group_of_labels_has_one_shift():
+    x, y = logits_and_binary_labels(CLASSES)
+    fit = {"kind": "labels", "objective": "likelihood"}
+    found = kd.bias.fit_bias(identity(), (x, y), [[0, 2], 1], **fit)
+    joined = x[:, [0, 2]].reshape(-1, 1), y[:, [0, 2]].reshape(-1)
+    expected = kd.bias.fit_bias(identity(1), joined, **fit)
+    np.testing.assert_allclose(found[0], expected[0], 1e-9)
+
+
+@pytest.mark.parametrize(
+    "labels, text",
+    [
+        (np.zeros((60, CLASSES)), r"0% of 1 for the labels \[0\]"),
+        (np.full((60, CLASSES), 2), "must be 0 or 1, one for each output unit"),
+        (np.zeros(60), r"labels of shape \(60,\) and dtype float64"),
+    ],
+)
+def test_bad_labels_of_labels(labels, text):
+    x, _ = logits_and_binary_labels(CLASSES)
+    with pytest.raises(ValueError, match=text):
+        kd.bias.fit_bias(
+            identity(), (x, labels), kind="labels", objective="likelihood"
+        )
+
+
+def test_sigmoid_heads_are_told_by_the_kind():
+    x, y = logits_and_binary_labels(1)
+    with pytest.raises(ValueError, match="two units, or keep.*kind='labels'"):
+        kd.bias.fit_bias(identity(1), (x, y))
+    with pytest.raises(ValueError, match="Received: kind='binary'"):
+        kd.bias.fit_bias(identity(1), (x, y), kind="binary")

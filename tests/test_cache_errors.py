@@ -73,22 +73,12 @@ TEACHERS = {
     "sigmoid": (
         lambda: ending(layers.Activation("sigmoid")),
         ValueError,
-        "give the model a linear layer with one unit per class",
-    ),
-    "one unit": (
-        lambda: ending(layers.Dense(1)),
-        ValueError,
-        "one output unit per class",
-    ),
-    "hidden one unit": (
-        lambda: Wrapped(ending(layers.Dense(1))),
-        ValueError,
-        "one output unit per class",
+        "kd.as_logits(teacher)",
     ),
     "hidden number": (
         lambda: Wrapped(ending(layers.Dense(1), layers.Reshape(()))),
         ValueError,
-        "one output unit per class",
+        "also where that is one logit",
     ),
     "two outputs": (models.two_outputs, ValueError, "must have one output"),
     "hidden tuple": (

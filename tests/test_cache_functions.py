@@ -68,7 +68,7 @@ def test_every_kind_of_batches_gives_the_same_bytes(kind, expected, tmp_path):
 
 @pytest.mark.parametrize("kind", caching.OF_EXAMPLES)
 def test_a_dataset_of_examples_is_not_known_from_batches(kind, tmp_path):
-    message = r"outputs of shape \(3,\). .* and a function whole batches"
+    message = r"outputs of shape \(3,\). .*a function whole batches"
     with pytest.raises(ValueError, match=message):
         build(tmp_path / "new", dataset=kind(X, Y))
     assert not (tmp_path / "new").exists()
@@ -160,10 +160,10 @@ REFUSED = {
     ),
     "number": (
         lambda z: z.sum(),
-        "(batch, ..., classes), with one output unit",
+        "(batch, ..., classes), one for each class or label",
     ),
     "classes": (lambda z: z.argmax(-1), "Received: outputs of shape (8,)"),
-    "one unit": (lambda z: z[:, :1], "Received: outputs of shape (8, 1)"),
+    "no unit": (lambda z: z[:, :0], "Received: outputs of shape (8, 0)"),
     "rows": (
         lambda z: z[1:],
         "logits for each example. Received: logits of 7 examples for a batch "

@@ -244,3 +244,71 @@ def test_dict_inputs_and_time_steps():
         [output(m, x) for m in members], "arithmetic", [1, 1]
     )
     np.testing.assert_allclose(actual, reference_value, atol=1e-5)
+
+
+# Labels that do not exclude each other.
+
+
+def of_labels(logits, combine, weights=None):
+    members = [Fixed(list(row)) for row in logits]
+    made = kd.Ensemble(members, combine, weights, kind="labels")
+    return backend.to_numpy(made(batch(1)))[0]
+
+
+@each_combine
+@pytest.mark.parametrize("weights", [None, [3, 0.5, 1e-3]])
+@pytest.mark.parametrize("units", [1, CLASSES])
+def test_the_mean_of_sigmoids(combine, weights, units):
+    members = [linear(units) for _ in range(3)]
+    made = kd.Ensemble(members, combine, weights, kind="labels")
+    p = [reference.sigmoid(output(member)) for member in members]
+    w = np.asarray(weights or [1, 1, 1]) / np.sum(weights or 3)
+    mean = sum(a * b for a, b in zip(w, p, strict=True))
+    if combine == "geometric":
+        on, off = (
+            np.prod([b**a for a, b in zip(w, q, strict=True)], axis=0)
+            for q in (p, [1 - b for b in p])
+        )
+        mean = on / (on + off)
+    found = reference.sigmoid(output(made))
+    np.testing.assert_allclose(found, mean, atol=1e-6)
+
+
+@each_combine
+def test_one_unit_is_two_classes_of_which_one_has_the_logit_0(combine):
+    logits = np.array([[3.0], [-1.0], [0.5]])
+    two = np.concatenate([0 * logits, logits], axis=1)
+    expected = np.diff(of_logits(two, combine))
+    np.testing.assert_allclose(of_labels(logits, combine), expected, 1e-5)
+
+
+def test_labels_without_doubt_stay_finite():
+    logits = [[1e4, 200.0, 90.0], [1e4, -200.0, 80.0]]
+    arithmetic = of_labels(logits, "arithmetic")
+    # Half of exp(-90) and exp(-80) is the mean doubt about the third.
+    doubt = np.log(2) - np.log(np.exp(-90) + np.exp(-80))
+    np.testing.assert_allclose(arithmetic, [1e4, 0.0, doubt], 1e-5, 1e-5)
+    geometric = of_labels(logits, "geometric")
+    np.testing.assert_allclose(geometric, [1e4, 0.0, 85.0], 1e-5)
+
+
+def test_the_kind_is_saved(tmp_path):
+    made = kd.Ensemble([linear(), linear()], kind="labels")
+    expected = output(made)
+    made.save(tmp_path / "ensemble.keras")
+    loaded = keras.saving.load_model(tmp_path / "ensemble.keras")
+    assert loaded.kind == "labels"
+    np.testing.assert_array_equal(output(loaded), expected)
+    assert kd.Ensemble([linear()]).kind == "classes"
+
+
+def test_members_that_end_in_a_sigmoid_become_logits():
+    sigmoid = linear(activation="sigmoid")
+    with pytest.raises(ValueError, match=r"kd.as_logits\(members\[0\]\)"):
+        kd.Ensemble([sigmoid], kind="labels")
+    made = kd.Ensemble([kd.as_logits(sigmoid), linear()], kind="labels")
+    assert output(made).shape == (6, CLASSES)
+    with pytest.raises(ValueError, match="pass kind='labels'"):
+        kd.Ensemble([sigmoid])
+    with pytest.raises(ValueError, match="two units, or keep.*kind='labels'"):
+        kd.Ensemble([linear(1)])

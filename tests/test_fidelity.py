@@ -317,3 +317,105 @@ def test_an_ensemble_and_a_model_without_its_softmax():
     x, y = data()
     actual = fidelity(teacher, student, (x, y))
     assert_equal(actual, expected(logits(teacher, x), logits(student, x), y))
+
+
+# Labels that do not exclude each other.
+
+
+def labelled(units, rows=ROWS, shape=(FEATURES,)):
+    x, _ = data(rows, shape)
+    rng = np.random.default_rng(1)
+    return x, rng.integers(0, 2, (rows, *shape[:-1], units))
+
+
+def of_each_label(v, z, labels=None, weight=None):
+    """The entries from their definitions, each label an example."""
+    repeat = 1 if weight is None else np.ravel(weight).astype("int64")
+    repeat = np.broadcast_to(repeat, len(v))
+    p, q = (reference.sigmoid(np.repeat(r, repeat, 0)) for r in (v, z))
+    entries = {
+        "agreement_at_1": ((p > 0.5) == (q > 0.5)).mean(),
+        "kl_divergence": reference.bernoulli_divergence(p, q).mean(),
+    }
+    if labels is None:
+        return entries
+    y = np.repeat(labels.reshape(v.shape), repeat, 0)
+    for name, r in {"teacher": p, "student": q}.items():
+        two = np.stack([1 - r, r], axis=-1).reshape(-1, 2)
+        ece = reference.expected_calibration_error(two, y.ravel())
+        entries[f"{name}_accuracy"] = ((r > 0.5) == y).mean()
+        entries[f"{name}_nll"] = -np.log(np.where(y, r, 1 - r)).mean()
+        entries[f"{name}_ece"] = ece
+    return entries
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_every_entry_of_labels(units):
+    teacher, student = model(units), model(units)
+    x, y = labelled(units)
+    expected_value = of_each_label(logits(teacher, x), logits(student, x), y)
+    for given in (y, y.astype("bool"), y.astype("float32"), y[..., 0]):
+        if units == 1 or given.ndim == 2:
+            actual = fidelity(teacher, student, (x, given), kind="labels")
+            assert_equal(actual, expected_value)
+
+
+def test_the_likelihood_of_labels_is_the_loss_of_keras():
+    teacher, (x, y) = model(3), labelled(3)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    found = fidelity(teacher, teacher, (x, y), kind="labels")
+    expected_value = float(loss(y.astype("float32"), teacher(x)))
+    assert found["teacher_nll"] == pytest.approx(expected_value, rel=1e-5)
+
+
+def test_labels_of_time_steps_with_weights():
+    shape = (3, FEATURES)
+    teacher, student = model(2, shape), model(2, shape)
+    x, y = labelled(2, shape=shape)
+    weight = np.arange(ROWS * 3).reshape(ROWS, 3) % 4
+    v, z = logits(teacher, x), logits(student, x)
+    actual = fidelity(teacher, student, (x, y, weight), kind="labels")
+    assert_equal(actual, of_each_label(v, z, y, weight))
+    unlabelled = fidelity(teacher, student, (x,), kind="labels")
+    assert_equal(unlabelled, of_each_label(v, z))
+
+
+def test_an_ignored_label_leaves_the_others_of_its_example():
+    teacher, student = model(2), model(2)
+    x, y = labelled(2)
+    y[::3, 1] = -1
+    known = (y >= 0).ravel()
+    v, z = (logits(m, x).reshape(-1, 1) for m in (teacher, student))
+    actual = fidelity(teacher, student, (x, y), kind="labels", ignore_class=-1)
+    expected_value = of_each_label(v, z, np.maximum(y, 0), known)
+    expected_value |= of_each_label(v, z)
+    assert_equal(actual, expected_value)
+
+
+@pytest.mark.parametrize("bad", [2, -1, 0.5])
+def test_a_label_that_is_neither_0_nor_1_is_refused(bad):
+    x, y = labelled(2)
+    y = y.astype("float32")
+    y[3] = bad
+    with pytest.raises(ValueError, match="must be 0 or 1 for .* 2 labels that"):
+        fidelity(model(2), model(2), (x, y), kind="labels")
+
+
+def test_labels_of_another_shape_are_refused():
+    x, _ = data()
+    with pytest.raises(ValueError, match="a label for each output unit"):
+        fidelity(model(3), model(3), (x, np.zeros(ROWS)), kind="labels")
+
+
+def test_sigmoid_heads_are_told_by_an_argument():
+    with pytest.raises(ValueError, match="two units, or keep.*kind='labels'"):
+        fidelity(model(1), model(1), labelled(1))
+    sigmoid = model(2, activation="sigmoid")
+    with pytest.raises(ValueError, match="pass kind='labels'"):
+        fidelity(sigmoid, model(2), labelled(2))
+    with pytest.raises(ValueError, match=r"kd.as_logits\(teacher\)"):
+        fidelity(sigmoid, model(2), labelled(2), kind="labels")
+    with pytest.raises(ValueError, match="Received: kind='sigmoid'"):
+        fidelity(model(2), model(2), labelled(2), kind="sigmoid")
+    with pytest.raises(ValueError, match="whose logits are those of labels"):
+        fidelity(kd.Ensemble([model()], kind="labels"), model(), data())

@@ -33,7 +33,7 @@ GOLDEN = {
         "9e96b3945cb0a33e932bb80391f6dd728f128e91e2a887d913245f41237dafbb"
     ),
     "ensemble": (
-        "e4772f4bec4a4c5de90fca421c521bfe5b74944383c3dd141defe3654b4e3feb"
+        "61dc487ade7065e35079dfe0c761d4cb622bd2186dbfb9d6f06b4c33b129c88b"
     ),
 }
 
@@ -84,3 +84,35 @@ def test_fingerprint_depends_on_settings_that_are_no_weights(scale):
 
     same = fingerprint(scaled(scale)) == fingerprint(scaled(1 / 255))
     assert same is (scale == 1 / 255)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="elsewhere weights change in place"
+)
+def test_weights_are_read_anew_only_after_a_change(monkeypatch):
+    read, numpy_of = [], keras.ops.convert_to_numpy
+
+    def reading(value):
+        read.append(value)
+        return numpy_of(value)
+
+    model = counted()
+    monkeypatch.setattr(keras.ops, "convert_to_numpy", reading)
+
+    def digest_and_count():
+        read.clear()
+        return fingerprint(model), len(read)
+
+    first = digest_and_count()
+    assert first == (GOLDEN["float32"], 4)
+    assert digest_and_count() == (first[0], 0)
+    weight = model.weights[3]
+    before = weight.numpy()
+    weight.assign(before + 1)
+    other = digest_and_count()
+    assert other[0] != first[0] and other[1] == 4
+    weight.assign(before)
+    assert digest_and_count() == first
+    # A layer that works otherwise is found where no weight has changed.
+    model.layers[0].activation = keras.activations.tanh
+    assert digest_and_count()[0] not in (first[0], other[0])

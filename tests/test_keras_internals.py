@@ -107,6 +107,29 @@ def test_a_layer_lists_the_variables_that_it_owns_itself():
     assert norm.moving_mean in norm._non_trainable_variables
 
 
+RANDOM = {
+    "RandomBrightness": [0.1],
+    "RandomCrop": [2, 2],
+    "RandomRotation": [0.1],
+    "RandomTranslation": [0.1, 0.1],
+    "RandAugment": [],
+    "AugMix": [],
+    "MixUp": [],
+}
+NOT_RANDOM = {"Rescaling": [0.5], "CenterCrop": [2, 2], "Normalization": []}
+NO_DATA_LAYER = {"Dropout": [0.5], "GaussianNoise": [0.1]}
+
+
+@pytest.mark.parametrize("name", {**RANDOM, **NOT_RANDOM, **NO_DATA_LAYER})
+def test_augmentation_is_a_data_layer_with_seed_generators(name):
+    """Else students that augment their inputs are not warned of."""
+    kinds = {**RANDOM, **NOT_RANDOM, **NO_DATA_LAYER}
+    layer = getattr(layers, name)(*kinds[name])
+    data_layer = layers.Rescaling.__base__
+    assert isinstance(layer, data_layer) == (name not in NO_DATA_LAYER)
+    assert bool(layer._seed_generators) == (name not in NOT_RANDOM)
+
+
 def test_a_clone_of_a_model_that_says_it_is_not_compiled_is_not_either():
     """Else models compiled with a lambda cannot be copied."""
     model = compiled(models.linear(), metrics=[lambda y, z: ops.mean(z)])
@@ -285,6 +308,22 @@ def test_jax_state_sync_fills_the_variables_in_the_middle_of_an_epoch():
     assert len(seen) == 2
     assert models.changed(*seen)
     models.assert_same(seen[1], models.snapshot(model))
+
+
+@on_jax
+def test_a_state_is_read_from_the_variables_only_after_a_sync():
+    """Else variables that share a buffer are noticed too late."""
+    model, calls = recording("jax_state_sync", "_get_jax_state")
+    sync = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: model.jax_state_sync()
+    )
+    for run in RUNS.values():
+        run(model)
+    models.fit(model, X, Y, batch_size=4, epochs=2, validation_data=(X, Y))
+    models.fit(model, X, Y, batch_size=4, callbacks=[sync])
+    names = [name for name, *_ in calls]
+    assert names.count("_get_jax_state") == 6 + 4 + 2
+    assert ("_get_jax_state",) * 2 not in itertools.pairwise(names)
 
 
 class Pair(NamedTuple):

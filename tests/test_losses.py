@@ -1,6 +1,7 @@
 """The losses: one contract for all, golden values, equations, identities."""
 
 import json
+import math
 import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,10 +39,39 @@ class Case:
     config: dict = field(default_factory=dict)
 
     def make(self, reduction=None, **kwargs):
-        return self.cls(**self.config, reduction=reduction, **kwargs)
+        """The loss, as a function of two sets of logits."""
+        return self.called(
+            self.cls(**self.config, reduction=reduction, **kwargs)
+        )
 
-    def per_example(self, teacher, student):
-        return backend.to_numpy(self.make()(teacher, student))
+    def calls(self):
+        """By Keras, and by the method that computes."""
+        loss = self.cls(**self.config, reduction=None)
+        return self.called(loss), self.called(loss.call)
+
+    def called(self, loss, labels=None):
+        if not getattr(self.cls, "uses_labels", False):
+            return loss
+        given = labels_of if labels is None else lambda v: labels
+        return lambda v, z, *w, **k: loss((v, given(v)), z, *w, **k)
+
+    def per_example(self, teacher, student, labels=None):
+        loss = self.cls(**self.config, reduction=None)
+        loss = self.called(loss, labels)
+        return backend.to_numpy(loss(teacher, student))
+
+
+def labels_of(logits):
+    """A class number for each distribution, all classes in turn."""
+    *positions, classes = logits.shape or (1,)
+    if positions[:1] == [None]:
+        return keras.Input(positions[1:], dtype="int32")
+    return np.arange(math.prod(positions)).reshape(positions) % classes
+
+
+def with_labels(function):
+    """A function of two sets of logits, which has labels for the third."""
+    return lambda v, z, **config: function(v, z, labels_of(v), **config)
 
 
 CASES = [
@@ -76,8 +106,26 @@ CASES = [
         reference.wttm_gradient,
         {"temperature": T},
     ),
+    Case(
+        kd.losses.SigmoidTargets,
+        kd.losses.sigmoid_targets,
+        lambda v: v,
+        reference.sigmoid_targets,
+        reference.sigmoid_targets_gradient,
+        {"temperature": T},
+    ),
+    Case(
+        kd.losses.DKD,
+        with_labels(kd.losses.dkd),
+        lambda v: v,
+        with_labels(reference.dkd),
+        with_labels(reference.dkd_gradient),
+        {"target_weight": 1.0, "nontarget_weight": 8.0, "temperature": T},
+    ),
 ]
 TEMPERED = [case for case in CASES if case.config]
+OF_CLASSES = [case for case in CASES if case.cls.compares == "classes"]
+OF_LABELS = [case for case in CASES if case.cls.compares == "labels"]
 each_loss = pytest.mark.parametrize(
     "case", CASES, ids=lambda case: case.cls.__name__
 )
@@ -115,7 +163,7 @@ def test_a_temperature_may_be_a_scalar_tensor_and_traced(case):
     expected = case.per_example(teacher, student)
 
     def loss(temperature):
-        return case.function(teacher, student, temperature)
+        return case.function(teacher, student, temperature=temperature)
 
     for function in (loss, backend.compiled(loss)):
         found = backend.to_numpy(function(ops.convert_to_tensor(T)))
@@ -126,18 +174,18 @@ def test_a_temperature_may_be_a_scalar_tensor_and_traced(case):
 def test_a_temperature_for_each_example_is_refused(case):
     temperatures = ops.convert_to_tensor([T] * 4)
     with pytest.raises(ValueError, match=r"must be one number.*shape \(4,\)"):
-        case.function(*draw(), temperatures)
+        case.function(*draw(), temperature=temperatures)
 
 
 @each_tempered
 def test_a_temperature_may_be_set_and_is_checked(case):
-    loss = case.make()
+    loss = case.cls(**case.config, reduction=None)
     loss.temperature = 2
     assert loss.get_config()["temperature"] == 2.0
     teacher, student = draw()
     np.testing.assert_array_equal(
-        backend.to_numpy(loss(teacher, student)),
-        backend.to_numpy(case.function(teacher, student, 2.0)),
+        backend.to_numpy(case.called(loss)(teacher, student)),
+        backend.to_numpy(case.function(teacher, student, temperature=2.0)),
     )
     tensor = ops.convert_to_tensor(T)
     for value, error in [*BAD_TEMPERATURES.items(), (tensor, TypeError)]:
@@ -177,25 +225,14 @@ class TestContract:
         gradient = student_gradient(case.make(), teacher, best)
         np.testing.assert_allclose(gradient, 0, 0, 1e-5)
 
-    @pytest.mark.parametrize("shift", [-1e3, 1e3])
-    def test_shift_of_the_logits_changes_nothing(self, case, shift):
-        # Multiples of 1/256 below 2^11 plus the shift are exact in float32.
-        # Dividing them by T is not: v/T is off by eps/2 (|v| + |shift|)/T.
-        teacher, student = np.round(draw() * 256) / 256
-        still = case.per_example(teacher, student)
-        tolerance = 2 * np.finfo("float32").eps * 1e3
-        for moved in (
-            case.per_example(teacher + shift, student),
-            case.per_example(teacher, student + shift),
-        ):
-            close(moved, still, tolerance)
-
     def test_order_of_the_classes_changes_nothing(self, case):
         teacher, student = draw()
         order = [3, 0, 4, 1, 2]
+        labels = labels_of(teacher)
+        moved = np.argsort(order)[labels]
         close(
-            case.per_example(teacher[:, order], student[:, order]),
-            case.per_example(teacher, student),
+            case.per_example(teacher[:, order], student[:, order], moved),
+            case.per_example(teacher, student, labels),
             1e-6,
         )
 
@@ -203,7 +240,7 @@ class TestContract:
     def test_huge_logits_are_finite(self, case, dtype, size):
         signs = np.sign(draw())
         pair = ops.cast(size * signs, dtype)
-        for loss in (case.make(), case.make().call):
+        for loss in case.calls():
             value, gradient = backend.value_and_grad(total(loss), pair)
             assert np.isfinite(value)
             assert np.all(np.isfinite(gradient))
@@ -213,7 +250,7 @@ class TestContract:
     def test_computes_in_at_least_float32(self, case, dtype):
         pair = ops.cast(draw(), dtype)
         exact = backend.to_numpy(ops.cast(pair, "float32"))
-        for loss in (case.make(), case.make().call):
+        for loss in case.calls():
             result = loss(pair[0], pair[1])
             assert keras.backend.standardize_dtype(result.dtype) == "float32"
             close(
@@ -277,7 +314,7 @@ class TestContract:
         ],
     )
     def test_json_round_trip(self, case, save, load):
-        loss = case.make("sum", name="renamed")
+        loss = case.cls(**case.config, reduction="sum", name="renamed")
         restored = load(json.loads(json.dumps(save(loss))))
         assert type(restored) is case.cls
         assert restored.get_config() == {
@@ -286,9 +323,8 @@ class TestContract:
             **case.config,
         }
         teacher, student = draw()
-        assert float(restored(teacher, student)) == float(
-            loss(teacher, student)
-        )
+        values = [case.called(it)(teacher, student) for it in (loss, restored)]
+        assert float(values[0]) == float(values[1])
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_compiled_equals_eager(self, case, shape):
@@ -299,7 +335,7 @@ class TestContract:
         close(backend.to_numpy(result), eager, 1e-6)
 
     def test_no_gradient_to_the_teacher(self, case):
-        for loss in (case.make(), case.make().call):
+        for loss in case.calls():
             _, gradient = backend.value_and_grad(total(loss), draw())
             assert np.all(gradient[0] == 0)
             assert np.any(gradient[1] != 0)
@@ -331,7 +367,7 @@ class TestContract:
     )
     def test_other_shapes_are_refused(self, case, shapes):
         arrays = [np.zeros(shape, "float32") for shape in shapes]
-        for loss in (case.make(), case.make().call):
+        for loss in case.calls():
             with pytest.raises(ValueError, match="same shape") as error:
                 loss(*arrays)
             for shape in shapes:
@@ -342,51 +378,103 @@ def case_value(loss, teacher, student):
     return backend.to_numpy(loss(teacher, student))
 
 
+def of_kind(cases):
+    return pytest.mark.parametrize(
+        "case", cases, ids=lambda case: case.cls.__name__
+    )
+
+
+@of_kind(OF_CLASSES)
+@pytest.mark.parametrize("shift", [-1e3, 1e3])
+def test_shift_of_the_logits_changes_nothing(case, shift):
+    # Multiples of 1/256 below 2^11 plus the shift are exact in float32.
+    # Dividing them by T is not: v/T is off by eps/2 (|v| + |shift|)/T.
+    teacher, student = np.round(draw() * 256) / 256
+    still = case.per_example(teacher, student)
+    tolerance = 2 * np.finfo("float32").eps * 1e3
+    for moved in (
+        case.per_example(teacher + shift, student),
+        case.per_example(teacher, student + shift),
+    ):
+        close(moved, still, tolerance)
+
+
+@of_kind(OF_LABELS)
+def test_a_label_and_its_opposite_are_alike(case):
+    teacher, student = draw()
+    close(
+        case.per_example(-teacher, -student),
+        case.per_example(teacher, student),
+        1e-6,
+    )
+
+
+@of_kind([case for case in CASES if list(case.config) == ["temperature"]])
+def test_a_missing_temperature_is_that_of_the_class_called(case):
+    name = case.cls.__name__
+    with pytest.raises(TypeError, match=rf"^{name}\.__init__.*'temperature'"):
+        case.cls()
+
+
 @each_tempered
 @pytest.mark.parametrize("value", BAD_TEMPERATURES, ids=repr)
 def test_bad_temperature_is_named(case, value):
     logits = np.zeros((1, 2), "float32")
     for attempt in (
         lambda: case.cls(temperature=value),
-        lambda: case.function(logits, logits, value),
+        lambda: case.function(logits, logits, temperature=value),
     ):
         with pytest.raises(BAD_TEMPERATURES[value], match="temperature") as e:
             attempt()
         assert f"temperature={value!r}" in str(e.value)
 
 
+METHODS = {
+    "soft_targets": (kd.losses.SoftTargets, kd.losses.soft_targets),
+    "ttm": (kd.losses.TTM, kd.losses.ttm),
+    "wttm": (kd.losses.WTTM, kd.losses.wttm),
+    "dkd": (kd.losses.DKD, kd.losses.dkd),
+}
+
+
 def golden():
-    methods = {
-        "soft_targets": TEMPERED[0],
-        "ttm": TEMPERED[1],
-        "wttm": TEMPERED[2],
-    }
     for n, batch in enumerate(json.loads(GOLDEN.read_text())["cases"]):
+        pair = np.array([batch["teacher_logits"], batch["student_logits"]])
         for result in batch["results"]:
-            temperature = result["params"]["temperature"]
+            method, params = result["method"], result["params"]
             yield pytest.param(
-                methods[result["method"]],
-                np.array([batch["teacher_logits"], batch["student_logits"]]),
-                temperature,
+                *METHODS[method],
+                pair,
+                np.array(batch["labels"]),
+                params,
                 result,
-                id=f"{result['method']}-{temperature}-{n}",
+                id=f"{method}-{params['temperature']}-{n}",
             )
 
 
-@pytest.mark.parametrize("case, pair, temperature, expected", list(golden()))
+@pytest.mark.parametrize(
+    "cls, function, pair, labels, params, expected", list(golden())
+)
 @pytest.mark.parametrize(
     "dtype, tolerance", [("float32", 1e-5), ("float64", 1e-10)]
 )
-def test_authors_values(case, pair, temperature, expected, dtype, tolerance):
+def test_authors_values(
+    cls, function, pair, labels, params, expected, dtype, tolerance
+):
     # The file holds gradients to 12 decimals, so each is off by up to 5e-13.
     floor = 5e-13 + tolerance * np.max(np.abs(expected["grad_student_logits"]))
     teacher, student = pair.astype(dtype)
+    names = {"alpha": "target_weight", "beta": "nontarget_weight"}
+    config = {names.get(k, k): v for k, v in params.items() if k != "gamma"}
     # Summed and divided here: Keras takes means of float64 in float32.
-    loss = case.cls(temperature, reduction="sum", dtype=dtype)
+    loss = cls(**config, reduction="sum", dtype=dtype)
+    targets, extra = teacher, ()
+    if cls is kd.losses.DKD:
+        targets, extra = (teacher, labels), (labels,)
     for attempt in (
-        lambda z: loss(teacher, z) / len(pair[0]),
+        lambda z: loss(targets, z) / len(pair[0]),
         lambda z: (
-            ops.sum(case.function(teacher, z, temperature)) / len(pair[0])
+            ops.sum(function(teacher, z, *extra, **config)) / len(pair[0])
         ),
     ):
         with backend.float64():
@@ -422,8 +510,8 @@ def test_all_agree_at_temperature_one():
     expected = reference.kl_divergence(
         reference.softmax(teacher), reference.softmax(student)
     )
-    for case in TEMPERED:
-        actual = in_float64(case.function, teacher, student, 1.0)
+    for function in (kd.losses.soft_targets, kd.losses.ttm, kd.losses.wttm):
+        actual = in_float64(function, teacher, student, 1.0)
         close(actual, expected, 1e-12)
 
 
@@ -475,6 +563,22 @@ def test_confidently_wrong_student_gets_the_full_gradient():
     np.testing.assert_allclose(gradient, [[-1.0, 0.0, 1.0]], 0, 1e-6)
 
 
+def test_one_unit_is_two_classes_of_which_one_has_the_logit_0():
+    teacher, student = draw((6, 1)).astype("float64")
+    v, z = (np.concatenate([0 * a, a], axis=1) for a in (teacher, student))
+    found = in_float64(kd.losses.sigmoid_targets, teacher, student, T)
+    close(found, in_float64(kd.losses.soft_targets, v, z, T), 1e-12)
+
+
+@pytest.mark.parametrize("size", [30.0, 1e3, 1e8])
+def test_a_confidently_wrong_label_gets_the_full_gradient(size):
+    teacher = np.float32([[size, -size, size, 0.0]])
+    student = np.float32([[-size, size, size, 0.0]])
+    gradient = student_gradient(kd.losses.SigmoidTargets(1.0), teacher, student)
+    expected = [[-0.25, 0.25, 0.0, 0.0]]
+    np.testing.assert_allclose(gradient, expected, 0, 1e-6)
+
+
 @settings(deadline=None, max_examples=25, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -500,14 +604,19 @@ def test_any_logits(seed, shape, scale, log_temperature):
     weights = {
         kd.losses.SoftTargets: temperature**2,
         kd.losses.WTTM: max(1.0, classes ** (1 - 1 / temperature)),
+        kd.losses.SigmoidTargets: temperature**2,
+        kd.losses.DKD: 9 * temperature**2,
     }
     for case in CASES:
         config = {"temperature": temperature} if case.config else {}
-        loss = case.cls(**config, reduction=None)
+        loss = case.called(case.cls(**config, reduction=None))
         value = case_value(loss, teacher, student)
         assert value.shape == teacher.shape[:-1]
         assert np.all(np.isfinite(value))
         slack = weights.get(case.cls, 1.0) * floor
         assert np.all(value >= -slack)
-        moved = case_value(loss, teacher + 256, student - 256)
+        pair = (teacher + 256, student - 256)
+        if case in OF_LABELS:
+            pair = (-teacher, -student)
+        moved = case_value(loss, *pair)
         np.testing.assert_allclose(moved, value, 2 * eps, 2 * slack)

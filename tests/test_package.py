@@ -18,10 +18,12 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
 ROOMS += ["_checksums", "_schedules"]
-ROOMS += ["_keras", "_validation", "_data_checks", "_attached", "_data"]
-ROOMS += ["_predictions", "_outputs", "_objective", "_match"]
-ROOMS += ["transforms", "losses", "ensemble", "distiller", "fidelity"]
-ROOMS += ["bias", "cache", "_search", "tuner", "plotting", "specialists"]
+ROOMS += ["_keras", "_validation", "_student", "_data_checks", "_attached"]
+ROOMS += ["_data", "_predictions", "_labels", "_outputs", "_objective"]
+ROOMS += ["_match", "_saving", "transforms", "losses", "_as_logits"]
+ROOMS += ["ensemble", "distiller", "_measures", "fidelity"]
+ROOMS += ["bias", "cache", "_search", "_space", "tuner", "plotting"]
+ROOMS += ["specialists"]
 BACKENDS = {"jax", "tensorflow", "torch"}
 OPTIONAL = {"dask", "distributed", "keras_tuner", "matplotlib", "sklearn"}
 OPTIONAL |= {"scipy"}

@@ -177,6 +177,22 @@ def test_a_loss_that_is_added_is_found(monkeypatch):
     assert list(found)[-2:] == ["Later", "LogitMatching"]
 
 
+def test_a_search_is_among_losses_of_classes_that_need_no_labels():
+    assert "DKD" in _search.BUILT_IN
+    assert "SigmoidTargets" not in _search.BUILT_IN
+    by_default = ("SoftTargets", "TTM", "WTTM", "LogitMatching")
+    assert by_default == _search.BY_DEFAULT
+    assert hypermodel().losses == list(by_default)
+    with pytest.raises(ValueError, match="different names out of.*'DKD'"):
+        hypermodel(losses=["SigmoidTargets"])
+
+
+def test_a_loss_that_uses_labels_is_searched_by_name():
+    distiller, hp = built(losses=["DKD"])
+    assert isinstance(distiller.distillation_loss, kd.losses.DKD)
+    assert distiller.distillation_loss.temperature == hp["temperature"]
+
+
 def test_hard_loss_weight_is_the_rest_to_one():
     distiller, _ = built({"soft_loss_weight": 0.25})
     assert distiller.soft_loss_weight == 0.25
@@ -514,7 +530,7 @@ REFUSED = [
     ),
     (ValueError, {"losses": "WTTM"}, "Received: losses='WTTM'"),
     (ValueError, {"losses": []}, "Received: losses=[]"),
-    (ValueError, {"losses": ["KL"]}, "out of ('SoftTargets', 'TTM', 'WTTM'"),
+    (ValueError, {"losses": ["KL"]}, "out of ('DKD', 'SoftTargets', 'TTM', 'W"),
     (ValueError, {"losses": ["TTM", "TTM"]}, "a list of different names"),
     (ValueError, {"losses": 1}, "Received: losses=1"),
     (
@@ -536,7 +552,7 @@ REFUSED = [
     (
         TypeError,
         {"losses": {"a": kd.losses.TTM(2.0)}},
-        "Received: losses['a']=<keras_distill.losses.TTM",
+        "Received: losses['a']=<keras_distill.losses._ttm.TTM",
     ),
     (
         ValueError,

@@ -7,54 +7,73 @@ weight take (20 trials x 5 epochs, MNIST, validation after each epoch) with
            includes building the cache
   live     kd.tuner with the teacher run in each step
   keras    keras_tuner with keras.distillation.Distiller, its KLDivergence form
+  plain    keras_tuner with the student alone, trained on the labels; it
+           compiles in each trial
+
+and what does a trial cost over plain training, once the first of kd.tuner has
+compiled its programs?
 
 All arms train the same students with the same seeds on the same values of the
-hyperparameters, and minimise the same objective. The teacher has two layers of
-2000 units, the student two of 450: 10 times fewer multiplications. The arms
-take turns, a block of trials each, so that a busy machine slows all of them;
-a search that is continued in a later block is resumed by keras-tuner. The live
-arm, which no target depends on, runs the first block only.
+hyperparameters, and those that distil minimise the same objective. The teacher
+has two layers of 2000 units, the student two of 450: 10 times fewer
+multiplications. The arms take turns, trial by trial, so that a busy machine
+slows all of them. A trial is timed from building its model to its last
+checkpoint.
 
 Accuracy is that on 10,000 held-out training images. Test data are not used.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.speed.temperature_search
              --data_dir FOLDER  (of TFDS data; downloaded if it is left out)
          `--digits` uses scikit-learn's digits; `--short` takes seconds and
-         proves nothing.
-Minutes: about 25 on 2 cores.
-Expect:  keras / cached of about 3, live / cached of about 2. The bound is
-         (3 + 1 + 10) / 3 = 4.7: a student step costs three forward passes,
-         theirs one more, and the teacher ten.
-Writes:  benchmarks/results/temperature_search.json, one entry per backend,
-         after each block.
+         proves nothing. Finished trials are kept in `--work`, and a run that
+         was stopped goes on from there. JAX_COMPILATION_CACHE_DIR must not be
+         set: it would spare the other arms what kd.tuner spares.
+Minutes: about 30 on 2 cores.
+Expect:  keras / cached of at least 4.2. The bound is (3 + 1 + 10) / 3 = 4.7: a
+         student step costs three forward passes, theirs one more, and the
+         teacher ten. cached / plain of at most 1.12, without the first trials.
+Writes:  benchmarks/results/temperature_search.json, one entry per backend.
 """
 
+import pathlib
+import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import keras_tuner
 import numpy as np
 
 import keras_distill as kd
 from benchmarks.harness import (
     CROSSENTROPY,
+    Runs,
     arguments,
     digits,
     environment,
+    kept_model,
     mlp,
+    ratio,
     save,
+    seconds,
     taking_turns,
 )
 from benchmarks.paper import mnist
+from benchmarks.speed.temperature_search_arms import (
+    BATCH,
+    Arm,
+    ours,
+    plain,
+    seeded_student,
+    settings,
+    theirs,
+)
 
 NAME = "temperature_search"
-TEMPERATURE, WEIGHT = (1.0, 20.0), (0.1, 1.0)
-TEACHER, STUDENT = (2000, 2000), (450, 450)
-BATCH = 256
+TEACHER = (2000, 2000)
+FULL = {"trials": 20, "epochs": 5}
+SHORT = {"trials": 2, "epochs": 1}
 
 
 def images(data_dir: str | None) -> tuple:
@@ -68,155 +87,69 @@ def small_images() -> tuple:
     return (x[:1200], y[:1200]), (x[1200:], y[1200:])
 
 
-class Theirs(keras_tuner.HyperModel):
-    """The same space and objective with `keras.distillation.Distiller`."""
+def cached(
+    teacher: keras.Model, train: tuple, folder: pathlib.Path, keep: Callable
+) -> tuple[Any, float]:
+    """The data with logits attached, and the seconds that it took."""
 
-    def __init__(self, teacher: keras.Model, student: Callable) -> None:
-        super().__init__()
-        self.teacher, self.student = teacher, student
-
-    def build(self, hp: Any) -> keras.Model:
-        # Declared, so that the same random numbers give the same values.
-        hp.Fixed("distillation_loss", "SoftTargets")
-        temperature = hp.Float("temperature", *TEMPERATURE, sampling="log")
-        weight = hp.Float("soft_loss_weight", *WEIGHT)
-        distiller = keras.distillation.Distiller(
-            self.teacher,
-            self.student(hp),
-            keras.distillation.LogitsDistillation(
-                temperature=temperature, loss=keras.losses.KLDivergence()
-            ),
-            student_loss_weight=1 - weight,
+    def attached() -> Any:
+        cache = kd.TeacherCache.build(
+            teacher, train, folder, batch_size=BATCH, verbose=0
         )
-        distiller.compile("adam", CROSSENTROPY, metrics=["accuracy"])
-        return distiller
+        return cache.attach(train)
+
+    def built() -> float:
+        shutil.rmtree(folder, ignore_errors=True)
+        return seconds(attached)
+
+    time = keep("building", built)
+    return attached(), time
 
 
-class Arm:
-    """A search that is run in blocks, and the seconds it has taken."""
-
-    def __init__(
-        self, hypermodel: Any, train: tuple, folder: str, seconds: float
-    ) -> None:
-        self.hypermodel, self.train, self.folder = hypermodel, train, folder
-        self.before, self.blocks = seconds, []
-        self.trials: list[dict] = []
-
-    def search(self, trials: int, held_out: tuple, epochs: int) -> None:
-        start = time.perf_counter()
-        tuner = keras_tuner.RandomSearch(
-            self.hypermodel,
-            objective="val_accuracy",
-            max_trials=trials,
-            seed=1,  # keras-tuner takes 0 for no seed.
-            directory=self.folder,
-            project_name="search",
-        )
-        tuner.search(
-            *self.train,
-            validation_data=held_out,
-            epochs=epochs,
-            batch_size=BATCH,
-            verbose=0,
-        )
-        self.blocks.append(time.perf_counter() - start)
-        # In the order of the search; trials of later blocks get longer names.
-        self.trials = [
-            {
-                **tuner.oracle.trials[name].hyperparameters.values,
-                "val_accuracy": tuner.oracle.trials[name].score,
-            }
-            for name in tuner.oracle.start_order
-        ]
-
-    @property
-    def seconds(self) -> float:
-        return self.before + sum(self.blocks)
-
-
-def seeded_student(features: int) -> Callable[[Any], keras.Model]:
-    def build(hp: Any) -> keras.Model:
-        keras.utils.set_random_seed(1)
-        return mlp(features, *STUDENT)
-
-    return build
-
-
-def make_arms(teacher: keras.Model, train: tuple, folder: str) -> dict:
-    build = seeded_student(train[0].shape[1])
-
-    def ours(live: keras.Model | None) -> Any:
-        return kd.tuner.DistillationHyperModel(
-            build,
-            live,
-            compile={
-                "optimizer": "adam",
-                "loss": CROSSENTROPY,
-                "metrics": ["accuracy"],
-            },
-            losses=["SoftTargets"],
-            temperature=TEMPERATURE,
-            soft_loss_weight=WEIGHT,
-        )
-
-    start = time.perf_counter()
-    cache = kd.TeacherCache.build(
-        teacher, train, f"{folder}/cache", batch_size=BATCH, verbose=0
-    )
-    attached = cache.attach(train)
-    building = time.perf_counter() - start
+def arm_summary(trials: list[dict], before: float) -> dict:
+    scores = [trial["val_accuracy"] for trial in trials]
+    times = [trial["seconds"] for trial in trials]
     return {
-        "cached": Arm(ours(None), attached, f"{folder}/cached", building),
-        "live": Arm(ours(teacher), train, f"{folder}/live", 0.0),
-        "keras": Arm(Theirs(teacher, build), train, f"{folder}/keras", 0.0),
+        "seconds": round(before + sum(times), 2),
+        "cache_seconds": before,
+        "best_val_accuracy": max(scores),
+        "mean_val_accuracy": statistics.mean(scores),
+        "trials": trials,
     }
 
 
-def run_blocks(
-    arms: dict, held_out: tuple, trials: int, blocks: int, epochs: int
-) -> Any:
-    """Yields after each block of trials of every arm."""
-    for block in range(1, blocks + 1):
-        for name in taking_turns(arms, block - 1):
-            if name == "live" and block > 1:
-                continue
-            arms[name].search(trials * block // blocks, held_out, epochs)
-            print(f"block {block} {name}: {arms[name].blocks[-1]:.1f} s")
-        yield
-
-
-def summary(arms: dict) -> dict:
-    cached = arms["cached"]
-    result = {
-        name: {
-            "seconds": round(arm.seconds, 2),
-            "block_seconds": arm.blocks,
-            "cache_seconds": arm.before,
-            "best_val_accuracy": max(t["val_accuracy"] for t in arm.trials),
-            "mean_val_accuracy": statistics.mean(
-                t["val_accuracy"] for t in arm.trials
-            ),
-            "trials": arm.trials,
-        }
-        for name, arm in arms.items()
+def summary(trials: dict[str, list[dict]], building: float) -> dict:
+    result: dict = {
+        name: arm_summary(found, building if name == "cached" else 0.0)
+        for name, found in trials.items()
     }
+    whole = result["cached"]["seconds"]
     for name in ("live", "keras"):
-        # The live arm has the first blocks only; so do both terms then.
-        count = len(arms[name].blocks)
-        ours = cached.before + sum(cached.blocks[:count])
-        result[f"{name} / cached"] = round(arms[name].seconds / ours, 2)
-        pairs = zip(arms[name].blocks, cached.blocks, strict=False)
-        result[f"{name} / cached, blocks"] = [round(a / b, 2) for a, b in pairs]
+        result[f"{name} / cached"] = round(result[name]["seconds"] / whole, 2)
         result[f"{name} - cached, val_accuracy"] = differences(
-            arms[name].trials, cached.trials
+            trials[name], trials["cached"]
+        )
+    for name in ("cached", "live", "keras"):
+        result[f"{name} / plain, later trials"] = over_plain(
+            trials[name], trials["plain"]
         )
     return result
+
+
+def over_plain(trials: list[dict], plain: list[dict]) -> float:
+    """Median of the ratio, without what the first trials compile."""
+    pairs = [
+        (one["seconds"], other["seconds"])
+        for one, other in zip(trials, plain, strict=True)
+        if not (one["first of its process"] or other["first of its process"])
+    ]
+    return ratio(*map(list, zip(*pairs, strict=True)))
 
 
 def differences(trials: list[dict], others: list[dict]) -> dict:
     """Mean and sd over trials with the same hyperparameters."""
     found = []
-    for a, b in zip(trials, others, strict=False):
+    for a, b in zip(trials, others, strict=True):
         for name in ("temperature", "soft_loss_weight"):
             assert np.isclose(a[name], b[name]), "the arms' trials differ"
         found.append(a["val_accuracy"] - b["val_accuracy"])
@@ -232,34 +165,73 @@ def cost_ratio(teacher: keras.Model, student: keras.Model) -> float:
     return round(cost(teacher) / cost(student), 2)
 
 
+def trained(path: pathlib.Path, train: tuple) -> keras.Model:
+    def make() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        teacher = mlp(train[0].shape[1], *TEACHER)
+        teacher.compile("adam", CROSSENTROPY)
+        teacher.fit(*train, batch_size=BATCH, epochs=1, verbose=0)
+        return teacher
+
+    return kept_model(path, make)
+
+
+def searched(
+    made: dict[str, tuple], held_out: tuple, keep: Callable, size: dict
+) -> dict[str, list[dict]]:
+    """The trials of each arm, of its hypermodel and its data."""
+    fit = {"validation_data": held_out, "epochs": size["epochs"]}
+    with tempfile.TemporaryDirectory() as folder:
+        arms = {
+            name: Arm(hypermodel, name, folder, keep)
+            for name, (hypermodel, _) in made.items()
+        }
+        for trial in range(size["trials"]):
+            for name in taking_turns(arms, trial):
+                arms[name].next_trial(*made[name][1], **fit)
+    return {name: arm.trials for name, arm in arms.items()}
+
+
 def main() -> None:
     flag = {"action": "store_true", "help": "small data"}
-    options = arguments(__doc__, NAME, "data_dir", digits=flag)
+    options = arguments(__doc__, NAME, "data_dir", "work", digits=flag)
     small = options.digits or options.short
-    trials, blocks, epochs = (2, 1, 1) if options.short else (20, 10, 5)
+    size = SHORT if options.short else FULL
     train, held_out = small_images() if small else images(options.data_dir)
-    keras.utils.set_random_seed(0)
-    teacher = mlp(train[0].shape[1], *TEACHER)
-    teacher.compile("adam", CROSSENTROPY, metrics=["accuracy"])
-    teacher.fit(*train, batch_size=BATCH, epochs=1, verbose=0)
-    student = seeded_student(train[0].shape[1])(None)
-    with tempfile.TemporaryDirectory() as folder:
-        arms = make_arms(teacher, train, folder)
-        for _ in run_blocks(arms, held_out, trials, blocks, epochs):
-            results = {
-                "environment": environment("keras-tuner"),
-                "data": "digits" if small else "mnist",
-                "images": [len(train[0]), len(held_out[0])],
-                "trials": len(arms["cached"].trials),
-                "epochs": epochs,
-                "batch_size": BATCH,
-                "teacher_val_accuracy": float(
-                    teacher.evaluate(*held_out, verbose=0)[1]
-                ),
-                "parameters, teacher / student": cost_ratio(teacher, student),
-                **summary(arms),
-            }
-            save(NAME, results, options.out, by_backend=True)
+    setting = {
+        "environment": environment("keras-tuner"),
+        "data": "digits" if small else "mnist",
+        "images": [len(train[0]), len(held_out[0])],
+        "epochs": size["epochs"],
+        "batch_size": BATCH,
+    }
+    work = pathlib.Path(options.work, keras.backend.backend(), setting["data"])
+    runs, features = Runs(work / "runs"), train[0].shape[1]
+
+    def keep(name: str, make: Callable) -> Any:
+        return runs(name, setting, make)
+
+    teacher = trained(work / "teacher.keras", train)
+    attached, building = cached(teacher, train, work / "cache", keep)
+    made = {
+        "cached": (ours(None, features), attached),
+        "live": (ours(teacher, features), train),
+        "keras": (theirs(teacher, features), train),
+        "plain": (plain(features), train),
+    }
+    trials = searched(made, held_out, keep, size)
+    teacher.compile(**settings())
+    accuracy = teacher.evaluate(*held_out, verbose=0)[1]
+    results = {
+        **setting,
+        "trials": size["trials"],
+        "teacher_val_accuracy": float(accuracy),
+        "parameters, teacher / student": cost_ratio(
+            teacher, seeded_student(features)
+        ),
+        **summary(trials, building),
+    }
+    save(NAME, results, options.out, by_backend=True)
     for key, value in results.items():
         if " / " in key or " - " in key:
             print(f"{key}: {value}")

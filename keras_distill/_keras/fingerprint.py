@@ -2,13 +2,24 @@
 
 import hashlib
 import json
-from typing import Any
+import operator
+import weakref
+from typing import Any, NamedTuple
 
 import keras
 
 from keras_distill._keras.layers import all_layers
 
 _NOT_THE_TEACHER = ("name", "dtype", "seed")
+
+
+class _Known(NamedTuple):
+    layers: str
+    values: list[weakref.ref]
+    digest: str
+
+
+_KNOWN: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def fingerprint(model: keras.Model) -> str:
@@ -35,8 +46,28 @@ def fingerprint(model: keras.Model) -> str:
             f"weights. Received: unbuilt model {model.name!r}. Call it once on "
             "a batch, or load its weights."
         )
-    layers = [_layer(layer) for layer in all_layers(model)]
-    digest = hashlib.sha256(json.dumps(layers).encode())
+    layers = json.dumps([_layer(layer) for layer in all_layers(model)])
+    if keras.backend.backend() != "jax":
+        return _digest(layers, model)
+    # A checkpoint at each epoch need not read the weights anew: those of JAX
+    # do not change, but give way to other arrays.
+    values = [variable.value for variable in model.weights]
+    known = _KNOWN.get(model)
+    if known is None or not _same(known, layers, values):
+        digest = _digest(layers, model)
+        known = _Known(layers, [weakref.ref(v) for v in values], digest)
+        _KNOWN[model] = known
+    return known.digest
+
+
+def _same(known: _Known, layers: str, values: list) -> bool:
+    before = [value() for value in known.values]
+    same_count = known.layers == layers and len(before) == len(values)
+    return same_count and all(map(operator.is_, before, values))
+
+
+def _digest(layers: str, model: keras.Model) -> str:
+    digest = hashlib.sha256(layers.encode())
     for variable in model.weights:
         array = keras.ops.convert_to_numpy(variable.value)
         header = [list(array.shape), str(variable.dtype)]

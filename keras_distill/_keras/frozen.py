@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_distill._keras.layers import all_layers
+from keras_distill._keras.wrapping import Wrapping
 
 Tensor = Any
 
@@ -98,7 +99,7 @@ class FrozenModel:
             return self.model(x, training=False)
 
 
-class FrozenVariables(keras.Model):
+class FrozenVariables(Wrapping):
     """A model none of whose variables is trained.
 
     The `trainable` flags of its members, which may be trained elsewhere, stay

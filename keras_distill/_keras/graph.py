@@ -5,10 +5,12 @@ tensors. `keras.models.clone_model` with a `clone_function` replaces a layer
 without it, but wherever the layer is used, and it calls all other layers again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+
+from keras_distill import _kinds
 
 Tensor = Any
 
@@ -42,12 +44,23 @@ def output_activations(model: keras.Model) -> set[str]:
     Only what the graph of a Functional or Sequential model says; empty for a
     subclassed model.
     """
+    return {head.activation for head in _heads(model) if head.activation}
+
+
+class _Head(NamedTuple):
+    """What is known of one output; None of what is not."""
+
+    activation: str | None
+    units: int | None
+
+
+def _heads(model: keras.Model) -> list[_Head]:
     if isinstance(model, keras.Sequential) and not model.built:
-        found = {_last_activation(model.layers)}
-    else:
-        ways = [_way_back(t, _passes_through) for t in _outputs(model)]
-        found = {activation_of(way[-1].operation) for way in ways}
-    return {name for name in found if name}
+        return [_Head(_last_activation(model.layers), None)]
+    return [
+        _Head(activation_of(_way_back(t, _passes)[-1].operation), t.shape[-1])
+        for t in _outputs(model)
+    ]
 
 
 def _outputs(model: keras.Model) -> list:
@@ -58,12 +71,12 @@ def _last_activation(layers: list) -> str | None:
     for layer in reversed(layers):
         if isinstance(layer, keras.Model):
             return next(iter(output_activations(layer)), None)
-        if activation_of(layer) or not _passes_through(layer):
+        if activation_of(layer) or not _passes(layer):
             return activation_of(layer)
     return None
 
 
-def _passes_through(operation: Any) -> bool:
+def _passes(operation: Any) -> bool:
     return is_identity(operation) or isinstance(operation, _PASS_THROUGH)
 
 
@@ -75,27 +88,75 @@ def is_identity(operation: Any) -> bool:
     return linear or isinstance(operation, keras.layers.Identity)
 
 
-def require_logits(name: str, model: keras.Model) -> None:
-    """Refuses a model that is known to end in probabilities, or in one unit."""
-    found = output_activations(model)
-    if "softmax" in found:
+def require_logits(
+    name: str,
+    model: keras.Model,
+    kinds: str | Sequence[str | None] = _kinds.CLASSES,
+    labels_by: str = "",
+) -> None:
+    """Refuses a model that is known not to end in logits of a kind.
+
+    Args:
+        name: What the model is called.
+        model: A Keras model.
+        kinds: One of those in `_kinds`, or one for each output in their order.
+            Nothing is asked of values, and of an output with None.
+        labels_by: How the user says that labels do not exclude each other, if
+            that can be said.
+    """
+    heads = _heads(model)
+    if isinstance(kinds, str):
+        kinds = [kinds] * max(len(heads), 1)
+    if len(kinds) == 1:
+        _require_kind(name, model, kinds[0])
+    for head, kind in zip(heads, kinds, strict=False):
+        if kind not in (None, _kinds.VALUES):
+            _require_head(name, model, head, kind, labels_by)
+
+
+def _require_kind(name: str, model: keras.Model, kind: str | None) -> None:
+    """Refuses a model that says itself that its logits are others."""
+    said = getattr(model, "kind", kind)
+    both = (_kinds.CLASSES, _kinds.LABELS)
+    if kind in both and said in both and said != kind:
         raise ValueError(
-            f"`{name}` must end in logits, but its last activation is a "
-            f"softmax. Received: {name}={model.name!r}. Pass "
-            f"kd.as_logits({name}), which shares its weights."
+            f"`{name}` must end in logits of {kind}. Received: {name}="
+            f"{model.name!r}, whose logits are those of {said}. A softmax of "
+            "classes and sigmoids of labels are different things: compare "
+            f"{said}, or make {name} of other models."
         )
-    if "sigmoid" in found:
+
+
+def _require_head(
+    name: str, model: keras.Model, head: _Head, kind: str, labels_by: str
+) -> None:
+    received = f"Received: {name}={model.name!r}"
+    of_classes = kind == _kinds.CLASSES
+    labels = labels_by and f" For labels that do not, pass {labels_by}."
+    one_unit = labels_by and f", or keep the one and pass {labels_by}"
+    if head.activation == "sigmoid" and of_classes:
         raise ValueError(
             f"`{name}` must end in logits of classes that exclude each other, "
-            f"but its last activation is a sigmoid. Received: {name}="
-            f"{model.name!r}. Multi-label and binary heads are not supported; "
-            "give the model a linear layer with one unit per class."
+            f"but its last activation is a sigmoid. {received}. Give the model "
+            f"a linear layer with one unit per class.{labels}"
         )
-    if any(tensor.shape[-1] == 1 for tensor in _outputs(model)):
+    if head.activation == "softmax" and kind == _kinds.LABELS:
         raise ValueError(
-            f"`{name}` must have one output unit per class. Received: {name}="
-            f"{model.name!r} with a single unit, whose softmax is always 1. "
-            "Give a binary classifier two units."
+            f"`{name}` must end in logits of labels that do not exclude each "
+            f"other, but its last activation is a softmax. {received}. Pass "
+            f"kd.as_logits({name}), and compare classes."
+        )
+    if head.activation:
+        raise ValueError(
+            f"`{name}` must end in logits, but its last activation is a "
+            f"{head.activation}. {received}. Pass kd.as_logits({name}), which "
+            "shares its weights."
+        )
+    if head.units == 1 and of_classes:
+        raise ValueError(
+            f"`{name}` must have one output unit per class. {received} with a "
+            "single unit, whose softmax is always 1. Give a binary classifier "
+            f"two units{one_unit}."
         )
 
 

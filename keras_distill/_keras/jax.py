@@ -50,6 +50,7 @@ def guarded(
     model: Any,
     values: Callable[[], Any],
     variables: Callable[[], list],
+    kept: Callable[[], list],
     traced_for: Callable[[], Hashable],
 ) -> Callable:
     """Feeds values to a step function, and gives back what a failed one took.
@@ -61,6 +62,10 @@ def guarded(
     Where a step fails, because the data breaks off or the labels are refused,
     Keras would leave the model's variables empty.
 
+    A step uses up the buffers of its state. `a.assign(b)` has given two
+    variables one buffer: what shares one is copied, whenever Keras has read the
+    state from the variables anew.
+
     Args:
         step_function: Called by Keras with a state and an iterator of batches,
             of which it needs `next` alone.
@@ -68,6 +73,7 @@ def guarded(
         values: Gives what to feed, in any structure; None is nothing.
         variables: Gives the variables whose values are the state, a list for
             each of its parts.
+        kept: Gives values that are to outlive each step.
         traced_for: Gives what the next step is to be traced for, if it was not.
     """
     if keras.backend.backend() != "jax":
@@ -80,6 +86,9 @@ def guarded(
         return _Feed(iterator, (found, TracedFor(traced_for())), steps)
 
     def call(state: tuple, iterator: Iterator) -> Any:
+        if model.state_is_new:
+            model.state_is_new = False
+            state = _unshared(state, kept())
         try:
             return step_function(state, feed(iterator))
         except StopIteration:
@@ -89,6 +98,36 @@ def guarded(
             raise
 
     return call
+
+
+def _unshared(state: tuple, kept: list) -> tuple:
+    """The state, with a copy in place of each value whose buffer is in use."""
+    import jax
+
+    taken = {place for value in kept for place in _buffers(value)}
+
+    def own(value: Any) -> Any:
+        places = _buffers(value)
+        if places & taken:
+            return jax.numpy.copy(value)
+        taken.update(places)
+        return value
+
+    return tuple([own(value) for value in part] for part in state)
+
+
+def _buffers(value: Any) -> set:
+    """Where an array lies: a device and an address for each shard of it.
+
+    Arrays that are two objects may lie in one place, as what
+    `jax.device_put` returns.
+    """
+    if value.size == 0 or value.is_deleted():
+        return set()
+    return {
+        (shard.device.id, shard.data.unsafe_buffer_pointer())
+        for shard in value.addressable_shards
+    }
 
 
 class _Feed:
@@ -163,3 +202,46 @@ def double_precision() -> Iterator[str]:
     place: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
     with place.enable_x64(True):
         yield "float64"
+
+
+@contextlib.contextmanager
+def compiled_programs_kept(folder: str | None) -> Iterator[None]:
+    """Takes from a folder what JAX has compiled before, and adds to it.
+
+    It is JAX's persistent compilation cache, which knows a program by its
+    operations and shapes, not by names or by values that are fed to it. One
+    that the user has set is left as it is; so is one that is switched off.
+
+    Args:
+        folder: Made when something is kept. None leaves all as it is.
+    """
+    if folder is None or keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    # However fast it was compiled, however small it is.
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    if before["jax_compilation_cache_dir"]:
+        yield
+        return
+    _set_cache(settings)
+    try:
+        yield
+    finally:
+        _set_cache(before)
+
+
+def _set_cache(settings: dict[str, Any]) -> None:
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    # Else JAX goes on with the folder that it has opened.
+    compilation_cache.reset_cache()

@@ -21,3 +21,12 @@ def sublayers(layer: Any) -> list[keras.layers.Layer]:
 def own_variables(layer: keras.layers.Layer) -> list:
     """The variables of a layer without those of the layers in it."""
     return layer._trainable_variables + layer._non_trainable_variables
+
+
+def is_augmentation(layer: keras.layers.Layer) -> bool:
+    """Whether it prepares data, as in a `tf.data` pipeline, and at random.
+
+    Such layers have one base class, which Keras does not name in public.
+    """
+    data_layer = keras.layers.Rescaling.__base__
+    return isinstance(layer, data_layer) and bool(layer._seed_generators)

@@ -6,7 +6,8 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
 - `fit`, `evaluate` and `predict` call `make_train_function` and so on, which
   put what runs a step into `train_function` and so on, if nothing is there
   yet, or if forced to;
-- on JAX what they put there is called as in `jax.guarded`;
+- on JAX what they put there is called as in `jax.guarded`, with a state that
+  is read from the variables at first, and after each `jax_state_sync`;
 - what `compile` made lies in `_compile_loss`, `_compile_metrics` and
   `_loss_tracker`, and `_aggregate_additional_loss` scales all other losses;
 - a step passes targets on as they are, and an epoch or an evaluation ends with
@@ -39,6 +40,8 @@ class FedModel(keras.Model):
     not_own: tuple[str, ...] = ()
     # Of the numbers that a step of training reads, if there are any.
     _door: Door | None = None
+    # Whether the state of the next step on JAX comes from the variables.
+    state_is_new = True
     _in_step = False
 
     def fed_values(self, phase: str) -> Any:
@@ -56,6 +59,16 @@ class FedModel(keras.Model):
             is in use, or None for nothing.
         """
         raise NotImplementedError
+
+    def kept_values(self) -> list:
+        """What no step may use up, though a variable of the model shares it."""
+        return []
+
+    def jax_state_sync(self) -> None:
+        """Called by Keras, and by callbacks, to fill the variables."""
+        if keras.backend.backend() == "jax":
+            super().jax_state_sync()
+        self.state_is_new = True
 
     def traced_for(self) -> Hashable:
         """What a step is traced for, asked before each that reads values.
@@ -116,7 +129,8 @@ class FedModel(keras.Model):
         if made is not before:
             values = functools.partial(self.fed_values, phase)
             state = functools.partial(self._state, phase)
-            made = guarded(made, self, values, state, self.traced_for)
+            rest = self.kept_values, self.traced_for
+            made = guarded(made, self, values, state, *rest)
             if self._door and phase == "train":
                 made = self._renewed(self._door.opened(made, self))
             setattr(self, name, made)

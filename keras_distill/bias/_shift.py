@@ -7,11 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _validation
+from keras_distill import _kinds, _validation
 from keras_distill._keras import graph
 from keras_distill._keras.copies import copy_of, require_graph
 from keras_distill._predictions import predictions
-from keras_distill.bias import _classes, _solvers
+from keras_distill.bias import _classes, _label_shifts, _solvers
 from keras_distill.bias._classes import Classes
 
 # Logits, labels and weights, one row for each example.
@@ -36,9 +36,9 @@ def shift_bias(
 
     Args:
         model: A Functional or Sequential model that ends in logits, shape
-            `(..., classes)`.
-        classes: The classes to shift: a class number, a sequence of numbers and
-            groups of numbers, or None for all.
+            `(..., classes)`, or `(..., labels)` before a sigmoid.
+        classes: The classes or labels to shift: a number, a sequence of numbers
+            and groups of numbers, or None for all.
         amount: What to add to the logits, in nats: one number for all, or one
             for each entry of `classes`.
 
@@ -59,7 +59,7 @@ def shift_bias(
     >>> shifted.layers[-1].bias.numpy().tolist()
     [0.0, 0.0, 3.5]
     """
-    _check_model(model)
+    _check_model(model, _kinds.LOGITS)
     require_graph("model", model)
     num_classes = model.outputs[0].shape[-1]
     groups = _classes.groups_of(classes, num_classes)
@@ -79,6 +79,7 @@ def fit_bias(
     dataset: Any,
     classes: Classes = None,
     *,
+    kind: str = _kinds.CLASSES,
     objective: str = "accuracy",
     batch_size: int = 256,
 ) -> np.ndarray:
@@ -100,25 +101,33 @@ def fit_bias(
       mean probability equals its share of the labels. Each group must have
       labels, and not all of them.
 
+    With `kind="labels"`, for sigmoid heads, each entry of `classes` is a
+    problem by itself, of two classes with the logits 0 and `z`: an accuracy
+    fits the threshold of a label, a likelihood its mean probability.
+
     Args:
         model: A model that ends in logits, shape `(..., classes)`.
         dataset: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
             `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of
-            batches of them. Labels are class numbers or one-hot.
+            batches of them. Labels are class numbers or one-hot; with
+            `kind="labels"`, 0 or 1 for each unit.
         classes: The classes to shift: a class number, a sequence of numbers and
             groups of numbers, or None for all.
+        kind: What the logits are of: "classes" that exclude each other, or
+            "labels" that do not, with a sigmoid for each.
         objective: "accuracy" or "likelihood".
         batch_size: Batch size for arrays.
 
     Returns:
         The shifts in nats, one for each entry of `classes`, as a float64 array.
-        With `classes=None` their mean is 0.
+        With `classes=None`, of classes that exclude each other, their mean is
+        0.
 
     Raises:
         TypeError: If `model` is no Keras model.
         ValueError: If the model ends in probabilities, the data have no labels,
-            a class does not exist or is named twice, `objective` is neither of
-            the two, or the likelihood has no maximum.
+            a class does not exist or is named twice, `kind` or `objective` is
+            neither of the two, or the likelihood has no maximum.
 
     Example:
 
@@ -128,20 +137,23 @@ def fit_bias(
     >>> amount = kd.bias.fit_bias(model, held_out, [2])
     >>> shifted = kd.bias.shift_bias(model, [2], amount)
     """
-    _check_model(model)
+    _kinds.one_of_both("kind", kind)
+    _check_model(model, kind, _kinds.BY_KIND)
     if objective not in _OBJECTIVES:
         raise ValueError(
             f"`objective` must be one of {_OBJECTIVES}. Received: objective="
             f"{objective!r}."
         )
     _validation.count("batch_size", batch_size)
-    found = predictions(model, dataset, batch_size)
+    found = predictions(model, dataset, batch_size, kind)
     if found.labels is None:
         raise ValueError(
             "`dataset` must have labels. Received: inputs alone. Pass (x, y), "
             "or use kd.bias.match_class_frequencies, which needs no labels."
         )
     groups = _classes.groups_of(classes, found.logits.shape[-1])
+    if kind == _kinds.LABELS:
+        return _label_shifts.fitted(found, groups, objective)
     _classes.require_others(groups, found.logits.shape[-1])
     data = (found.logits, found.labels, found.weight)
     if objective == "likelihood":
@@ -172,7 +184,8 @@ def match_class_frequencies(
     inputs and rounded frequencies can do more harm than good.
 
     Args:
-        model: A model that ends in logits, shape `(..., classes)`.
+        model: A model that ends in logits of classes that exclude each other,
+            shape `(..., classes)`.
         inputs: Inputs in which classes are as frequent as given: an array, a
             list or dict of them, or an iterable of batches. As everywhere in
             Keras, a tuple is `(x, y)` or `(x, y, sample_weight)`; labels are
@@ -197,7 +210,7 @@ def match_class_frequencies(
     >>> amount = kd.bias.match_class_frequencies(model, x, [0.5, 0.3, 0.2])
     >>> shifted = kd.bias.shift_bias(model, None, amount)
     """
-    _check_model(model)
+    _check_model(model, _kinds.CLASSES)
     frequencies = _classes.frequencies_of(class_frequencies)
     _validation.count("batch_size", batch_size)
     found = predictions(model, inputs, batch_size)
@@ -235,10 +248,10 @@ def _require_both_outcomes(data: _Data, groups: _solvers.Groups) -> None:
             )
 
 
-def _check_model(model: keras.Model) -> None:
+def _check_model(model: keras.Model, kind: str, labels_by: str = "") -> None:
     _validation.is_model("model", model)
     _validation.one_output("model", model)
-    graph.require_logits("model", model)
+    graph.require_logits("model", model, kind, labels_by)
 
 
 def _last_layer(model: keras.Model) -> Any:

@@ -28,7 +28,7 @@ class TeacherCache:
     the logits to the examples, and a `kd.Distiller` without a teacher trains
     any number of students from them, at about the cost of plain training.
     Logits are stored, not probabilities, so every loss and temperature can be
-    used.
+    used; those of labels that do not exclude each other with `top_k=None`.
 
     Each record holds a checksum of its example's inputs, which is compared
     whenever logits are joined: a shuffled, augmented or different dataset is

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_distill import _checksums, _validation
+from keras_distill import _checksums, _kinds, _validation
 from keras_distill._keras import graph
 from keras_distill._keras.fingerprint import fingerprint as of_weights
 from keras_distill._keras.frozen import FrozenModel
@@ -34,7 +34,7 @@ def teacher(value: Any, fingerprint: str | None) -> Teacher:
         known = fingerprint_of(value, fingerprint)
         return Teacher(known, _function(value), None)
     _validation.one_output("teacher", value)
-    graph.require_logits("teacher", value)
+    graph.require_logits("teacher", value, _kinds.LOGITS)
     known = fingerprint_of(value, fingerprint)
     return Teacher(known, _model(value), _input_shapes(value))
 
@@ -188,10 +188,11 @@ def _several(outputs: Any) -> str:
 
 def _with_classes(outputs: Any) -> Any:
     shape = tuple(outputs.shape)
-    if len(shape) < 2 or shape[-1] < 2:
+    if len(shape) < 2 or shape[-1] < 1:
         raise ValueError(
-            "`teacher` must give logits of shape (batch, ..., classes), with "
-            f"one output unit per class. Received: outputs of shape {shape}. "
-            "Give a binary classifier two units, and a function whole batches."
+            "`teacher` must give logits of shape (batch, ..., classes), one "
+            f"for each class or label. Received: outputs of shape {shape}. "
+            "Give a function whole batches, for which it returns a row for "
+            "each example, also where that is one logit."
         )
     return outputs

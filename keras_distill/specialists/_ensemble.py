@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill import _validation, transforms
+from keras_distill import _kinds, _validation, transforms
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, FrozenVariables
 from keras_distill._registration import register
@@ -65,6 +65,8 @@ class SpecialistEnsemble(FrozenVariables):
     (5, 10)
     """
 
+    kind = _kinds.CLASSES
+
     def __init__(
         self,
         generalist: keras.Model,
@@ -99,6 +101,9 @@ class SpecialistEnsemble(FrozenVariables):
             self.models, self.class_sets, self._combination.full, strict=True
         )
         return [Specialist(*part) for part in parts]
+
+    def wrapped(self) -> list[keras.Model]:
+        return [self.generalist, *self.models]
 
     def call(self, inputs: Tensor) -> Tensor:
         logits = FrozenModel(self.generalist)(inputs)

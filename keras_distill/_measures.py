@@ -1,0 +1,116 @@
+"""Measures of two models' logits, alone and together, and of labels."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_distill import losses, transforms
+
+Tensor = Any
+
+
+def relative(teacher: Tensor, student: Tensor) -> dict[str, Any]:
+    best = ops.argmax(teacher, axis=-1)
+    return {
+        "agreement_at_1": best == ops.argmax(student, axis=-1),
+        "agreement_at_5": _in_top_k(best, student, 5),
+        "kl_divergence": losses.ttm(teacher, student, temperature=1.0),
+    }
+
+
+def _in_top_k(labels: Tensor, logits: Tensor, k: int) -> Tensor:
+    chosen = ops.take_along_axis(logits, labels[..., None], axis=-1)
+    # Not `logits > chosen`, which a NaN would pass.
+    not_higher = ops.cast(logits <= chosen, "int32")
+    return ops.shape(logits)[-1] - ops.sum(not_higher, axis=-1) < k
+
+
+def absolute(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    log_p = transforms.log_probabilities(logits)
+    chosen = ops.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
+    correct = labels == ops.cast(ops.argmax(logits, axis=-1), "int32")
+    confidence = ops.exp(ops.max(log_p, axis=-1))
+    return {
+        f"{name}_accuracy": correct,
+        f"{name}_nll": -chosen,
+        f"{name}_ece": ops.stack(
+            [ops.cast(correct, "float32"), confidence], axis=-1
+        ),
+    }
+
+
+def class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
+    """As `_data.class_numbers`, of tensors, whose values no step can refuse."""
+    shape = tuple(logits.shape)
+    if tuple(labels.shape) == shape and shape[-1] != 1:
+        labels = ops.argmax(labels, axis=-1)
+    elif len(labels.shape) == len(shape):
+        labels = ops.squeeze(labels, axis=-1)
+    return ops.cast(labels, "int32")
+
+
+# Labels that do not exclude each other: of each one, two classes that do.
+
+
+def off_and_on(logits: Tensor) -> Tensor:
+    """The two classes' logits, 0 and `z`, whose softmax has `sigmoid(z)`."""
+    return ops.stack([ops.zeros_like(logits), logits], axis=-1)
+
+
+def off_or_on(labels: Tensor, logits: Tensor) -> Tensor:
+    """The class of each label, 2 for what is no whole number."""
+    labels, shape = ops.convert_to_tensor(labels), tuple(logits.shape)
+    if shape[-1] == 1 and len(labels.shape) == len(shape) - 1:
+        labels = labels[..., None]
+    if tuple(labels.shape) != shape:
+        raise ValueError(
+            "There must be a label for each output unit. Received: labels of "
+            f"shape {tuple(labels.shape)} for outputs of shape {shape}. Pass 0 "
+            "or 1 for each unit."
+        )
+    numbers = ops.cast(labels, "float32")
+    whole = numbers == ops.floor(numbers)
+    return ops.cast(ops.where(whole, numbers, 2.0), "int32")
+
+
+class CalibrationError(keras.metrics.Metric):
+    """Expected calibration error with bins of equal width.
+
+    Formula: `sum_b n_b/n |accuracy_b - confidence_b|`, Guo et al. 2017.
+
+    Args:
+        bins: Number of bins of equal width between 0 and 1.
+        name: Name of the metric.
+        dtype: Dtype of the sums.
+    """
+
+    def __init__(
+        self, bins: int = 15, name: str = "ece", dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.bins = bins
+        self.gap = self._zeros("gap", (bins,))
+        self.total = self._zeros("total", ())
+
+    def _zeros(self, name: str, shape: tuple) -> Any:
+        return self.add_variable(shape, initializer="zeros", name=name)
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        """Adds pairs of correctness and confidence, shape `(..., 2)`."""
+        correct = ops.reshape(values[..., 0], (-1,))
+        confidence = ops.reshape(values[..., 1], (-1,))
+        weight = ops.ones_like(correct)
+        if sample_weight is not None:
+            weight = ops.reshape(sample_weight, (-1,))
+        # Bins are open below and closed above, as in the paper.
+        index = ops.cast(ops.ceil(confidence * self.bins), "int32") - 1
+        index = ops.clip(index, 0, self.bins - 1)
+        in_bin = ops.one_hot(index, self.bins)
+        gap = ops.matmul(weight * (correct - confidence), in_bin)
+        self.gap.assign_add(gap)
+        self.total.assign_add(ops.sum(weight))
+
+    def result(self) -> Tensor:
+        gap = ops.sum(ops.absolute(self.gap.value))
+        return ops.divide_no_nan(gap, self.total.value)

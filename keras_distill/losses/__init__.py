@@ -1,0 +1,31 @@
+"""Distillation losses: pure functions per example, then thin Loss classes.
+
+Each function takes unnormalised logits of shape `(..., classes)` and gives one
+number per distribution, shape `(...)`. It computes in log space, in at least
+float32, and passes no gradient to the teacher.
+"""
+
+from keras_distill.losses._dkd import DKD, dkd
+from keras_distill.losses._logit_matching import LogitMatching, logit_matching
+from keras_distill.losses._sigmoid_targets import (
+    SigmoidTargets,
+    sigmoid_targets,
+)
+from keras_distill.losses._soft_targets import SoftTargets, soft_targets
+from keras_distill.losses._ttm import TTM, ttm
+from keras_distill.losses._wttm import WTTM, wttm
+
+__all__ = [
+    "DKD",
+    "LogitMatching",
+    "SigmoidTargets",
+    "SoftTargets",
+    "TTM",
+    "WTTM",
+    "dkd",
+    "logit_matching",
+    "sigmoid_targets",
+    "soft_targets",
+    "ttm",
+    "wttm",
+]
