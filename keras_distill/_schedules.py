@@ -66,9 +66,10 @@ def number(value: Any, lowest: float | None) -> Any:
 
 
 def number_of(name: str, value: Any) -> Any:
-    """The same, of an attribute of a loss."""
-    tempered = name == "temperature"
-    return number(value, LOWEST_TEMPERATURE if tempered else None)
+    """The same, of an attribute of a loss; what it is shows by its name."""
+    if name == "temperature":
+        return number(value, LOWEST_TEMPERATURE)
+    return number(value, LOWEST_WEIGHT if name.endswith("weight") else None)
 
 
 def checked(check: Callable[[Any], float], value: Any) -> Any:

@@ -57,10 +57,10 @@ def number_of(
     """
     if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
         raise TypeError(
-            "A scheduled `temperature` has a value only in the steps of a "
-            f"kd.Distiller. Received: temperature={value!r}. Pass a number or "
-            "a scalar tensor, such as schedule(step); to call a loss on its "
-            "own, set its temperature to a number."
+            f"A scheduled `{name}` has a value only in the steps of a "
+            f"kd.Distiller. Received: {name}={value!r}. Pass a number or a "
+            "scalar tensor, such as schedule(step); to call a loss on its own, "
+            f"set its {name} to a number."
         )
     if not keras.ops.is_tensor(value):
         return check(name, value)

@@ -87,6 +87,28 @@ def run(distiller, examples):
     }
 
 
+def heads(seed):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8,))
+    dense = {name: keras.layers.Dense(3, name=name) for name in "ab"}
+    return keras.Model(inputs, {n: layer(inputs) for n, layer in dense.items()})
+
+
+def logs_of_a_second_loss():
+    """Another output gets a loss, and each its own metric, during an epoch."""
+    both = {name: kd.losses.SoftTargets(2.0) for name in "ab"}
+    distiller = kd.Distiller(heads(1), heads(2), both | {"b": None})
+    distiller.compile(keras.optimizers.SGD(0.1), loss=None)
+
+    def change(step, logs):
+        distiller.distillation_loss = both
+
+    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=change)]
+    options = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+    distiller.hard_loss_weight = 0
+    return distiller.fit(X[:8], callbacks=callbacks, **options).history
+
+
 def configure_tensorflow():
     import tensorflow as tf
 
@@ -124,6 +146,10 @@ def main():
         "inside": on_two_devices(True, 20),
         "outside": on_two_devices(False, 20),
     }
+    if keras.backend.backend() == "jax":
+        results["second loss, one"] = logs_of_a_second_loss()
+        with two_devices():
+            results["second loss, two"] = logs_of_a_second_loss()
     if keras.backend.backend() == "tensorflow":
         results["uneven one"] = run(make_distiller(make_teacher()), 21)
         results["uneven two"] = on_two_devices(True, 21)

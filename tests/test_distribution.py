@@ -51,6 +51,17 @@ def test_two_devices_learn_what_one_does(results, teacher):
 
 
 @pytest.mark.skipif(
+    BACKEND != "jax", reason="only on JAX is a step made for a state"
+)
+def test_two_devices_take_another_loss_while_they_train(results):
+    one, two = (results[f"second loss, {n}"] for n in ("one", "two"))
+    assert one.keys() == {"loss", "soft_loss", "a_soft_loss", "b_soft_loss"}
+    assert two.keys() == one.keys()
+    for name, values in one.items():
+        assert_close(two[name], values)
+
+
+@pytest.mark.skipif(
     BACKEND != "tensorflow", reason="only TensorFlow's replicas may be uneven"
 )
 def test_uneven_replicas_log_the_mean_over_examples(results):

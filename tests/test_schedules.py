@@ -200,6 +200,17 @@ def test_a_number_of_a_loss_of_ones_own_may_be_scheduled():
     assert others[0]["factor"] == -2.0
 
 
+class Weighted(keras.losses.MeanSquaredError):
+    numbers = ("own_weight",)
+
+    def __init__(self, own_weight):
+        super().__init__()
+        self.own_weight = own_weight
+
+    def call(self, teacher_logits, student_logits):
+        return self.own_weight * super().call(teacher_logits, student_logits)
+
+
 class Halved(schedules.LearningRateSchedule):
     """A schedule of a user, which is no tensor and cannot be saved."""
 
@@ -234,6 +245,15 @@ def test_a_scheduled_weight_stays_at_zero():
         logs = models.step(model, X, Y)
     assert logs["soft_loss_weight"] == 0.0
     assert logs["loss"] == pytest.approx(0.3 * logs["hard_loss"], rel=1e-5)
+
+
+def test_a_scheduled_weight_within_a_loss_stays_at_zero():
+    falling = schedules.PolynomialDecay(1.0, 2, end_learning_rate=-1.0)
+    model = made()
+    model.distillation_loss = Weighted(falling)
+    found = [models.step(model, X, Y)["soft_loss"] for _ in range(3)]
+    assert found[1:] == [0.0, 0.0]
+    assert found[0] > 0
 
 
 def test_a_term_that_is_scheduled_is_computed_where_its_weight_is_zero():
@@ -292,6 +312,9 @@ def test_a_scheduled_loss_has_no_value_outside_of_a_distiller():
         kd.losses.WTTM(schedule)(*pair)
     with pytest.raises(TypeError, match=r"such as schedule\(step\)"):
         kd.losses.soft_targets(*pair, schedule)
+    message = "scheduled `target_weight` has.*set its target_weight to"
+    with pytest.raises(TypeError, match=message):
+        kd.losses.DKD(schedule)((pair[0], np.zeros(2, int)), pair[1])
     value = kd.losses.soft_targets(*pair, schedule(0))
     np.testing.assert_allclose(value, 0, atol=1e-6)
 
@@ -372,14 +395,22 @@ def through_json(config):
     return json.loads(json.dumps(config))
 
 
-def test_the_config_of_a_loss_holds_the_schedule():
-    loss = kd.losses.TTM(schedules.CosineDecay(8.0, 10))
-    config = keras.losses.serialize(loss)
+def numbered():
+    public = [getattr(kd.losses, name) for name in kd.losses.__all__]
+    return [(loss, n) for loss in public for n in getattr(loss, "numbers", ())]
+
+
+@pytest.mark.parametrize("make, name", numbered())
+def test_the_config_of_a_loss_holds_the_schedule(make, name):
+    schedule = schedules.CosineDecay(8.0, 10)
+    config = keras.losses.serialize(
+        make(**{"temperature": 3.0, name: schedule})
+    )
     copy = keras.losses.deserialize(through_json(config))
-    assert isinstance(copy.temperature, schedules.CosineDecay)
-    assert copy.temperature.get_config() == loss.temperature.get_config()
-    plain = kd.losses.TTM.from_config(kd.losses.TTM(3.0).get_config())
-    assert plain.temperature == 3.0
+    found = getattr(copy, name)
+    assert isinstance(found, schedules.CosineDecay)
+    assert found.get_config() == schedule.get_config()
+    assert name == "temperature" or copy.temperature == 3.0
 
 
 def scheduled():
