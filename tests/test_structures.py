@@ -214,7 +214,10 @@ TTM = kd.losses.TTM(3.0)
 ONLY_A = [{"a": SOFT}, {"a": SOFT, "b": None}, [None, SOFT], (None, SOFT)]
 
 
-@pytest.mark.parametrize("losses", ONLY_A, ids=str)
+FORMS = ["a name", "names", "list", "tuple"]
+
+
+@pytest.mark.parametrize("losses", ONLY_A, ids=FORMS)
 @pytest.mark.parametrize("teacher", ["ba", "a"])
 def test_an_output_may_have_no_teacher(losses, teacher):
     def arrange(made):
@@ -231,7 +234,7 @@ def test_an_output_may_have_no_teacher(losses, teacher):
 
 
 @pytest.mark.parametrize(
-    "losses", [{"a": SOFT, "b": TTM}, [TTM, SOFT], (TTM, SOFT)], ids=str
+    "losses", [{"a": SOFT, "b": TTM}, [TTM, SOFT], (TTM, SOFT)], ids=FORMS[1:]
 )
 def test_each_output_has_a_loss_and_a_weight_of_its_own(losses):
     like = {"a": 3.0, "b": 0.5} if isinstance(losses, dict) else [0.5, 3.0]
