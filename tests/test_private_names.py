@@ -22,6 +22,8 @@ class Record(NamedTuple):
 PACKAGE = pathlib.Path(kd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOM = [path for path in MODULES if path.parent.name == "_keras"]
+# Methods of Keras that one of ours calls by `super`.
+EXTENDED = {"_get_jax_state"}
 # What Python promises of a named tuple.
 PROMISED = set(dir(Record))
 
@@ -100,4 +102,4 @@ def test_no_attribute_of_ours_has_a_private_name_of_keras():
     assert kd.Distiller in ours
     for cls in ours:
         names = set(defined(ast.parse(inspect.getsource(cls))))
-        assert sorted(filter(private, names & taken)) == [], cls
+        assert sorted(filter(private, names & taken - EXTENDED)) == [], cls

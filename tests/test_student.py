@@ -113,7 +113,7 @@ def test_augmentation_in_the_student_is_warned_of(kind):
         fit_pictures(student)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:The student augments")
 @pytest.mark.parametrize(
     "layer",
     [
@@ -129,12 +129,12 @@ def test_preprocessing_dropout_and_noise_are_not(layer):
     fit_pictures(picture_model(layer))
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:The student augments")
 def test_augmentation_is_no_matter_without_a_soft_term():
     fit_pictures(picture_model(layers.RandomFlip()), soft=0.0)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:The student augments")
 def test_augmentation_in_the_teacher_is_off():
     student, teacher = picture_model(), picture_model(layers.RandomFlip())
     x = np.ones((8, SIZE, SIZE, 3), "float32")

@@ -6,8 +6,8 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
 - `fit`, `evaluate` and `predict` call `make_train_function` and so on, which
   put what runs a step into `train_function` and so on, if nothing is there
   yet, or if forced to;
-- on JAX what they put there is called as in `jax.guarded`, with a state that
-  is read from the variables at first, and after each `jax_state_sync`;
+- on JAX what they put there is called as in `jax.guarded`, with the state that
+  the last step returned, or what `_get_jax_state` has read from the variables;
 - what `compile` made lies in `_compile_loss`, `_compile_metrics` and
   `_loss_tracker`, and `_aggregate_additional_loss` scales all other losses;
 - the metrics lie there as `compile` got them, as `_user_metrics` and
@@ -42,7 +42,7 @@ class FedModel(keras.Model):
     not_own: tuple[str, ...] = ()
     # Of the numbers that a step of training reads, if there are any.
     _door: Door | None = None
-    # Whether the state of the next step on JAX comes from the variables.
+    # On JAX: whether that of the next step has been read from the variables.
     state_is_new = True
     _in_step = False
 
@@ -66,11 +66,9 @@ class FedModel(keras.Model):
         """What no step may use up, though a variable of the model shares it."""
         return []
 
-    def jax_state_sync(self) -> None:
-        """Called by Keras, and by callbacks, to fill the variables."""
-        if keras.backend.backend() == "jax":
-            super().jax_state_sync()
+    def _get_jax_state(self, *args: Any, **kwargs: Any) -> Any:
         self.state_is_new = True
+        return super()._get_jax_state(*args, **kwargs)
 
     def traced_for(self) -> Hashable:
         """What a step is traced for, asked before each that reads values.
