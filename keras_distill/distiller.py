@@ -15,6 +15,7 @@ from keras_distill import (
     _outputs,
     _validation,
 )
+from keras_distill._first_step import FirstStep
 from keras_distill._keras import trainer
 from keras_distill._keras.fingerprint import fingerprint
 from keras_distill._keras.frozen import FrozenModel, supports_jit
@@ -142,6 +143,8 @@ class Distiller(trainer.FedModel):
         self._objective = terms
         _match.require_match(terms, None, student)
         self._door = Door(lambda: self._objective.numbers())
+        self._first_step = FirstStep(student)
+        self._report = self._first_step.report
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
         self._track_outputs()
@@ -268,6 +271,7 @@ class Distiller(trainer.FedModel):
                 "are no labels. Received: sample_weight without y. Pass x as a "
                 "dataset or generator of (x, None, sample_weight)."
             )
+        self._first_step.report.ask()
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(
@@ -304,8 +308,6 @@ class Distiller(trainer.FedModel):
         if self._teacher:
             logits = self._teacher(x, values, shared=own)
         logits = _attached.dense(logits)
-        if self.run_eagerly:
-            _data_checks.values(logits, y)
         names = _outputs.names_of(self.teacher)
         teacher = _outputs.of_tensors(logits, names)
         return x, Targets(y, teacher, numbers), sample_weight
@@ -340,6 +342,10 @@ class Distiller(trainer.FedModel):
         labels, numbers = targets.labels, targets.numbers
         if self.hard_loss_weight:
             _data_checks.labels_used(labels, self.loss, self.hard_loss_weight)
+        outputs = self._outputs_of(y_pred)
+        self._first_step.check(
+            self, self._objective, targets, outputs, sample_weight
+        )
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:
@@ -349,7 +355,6 @@ class Distiller(trainer.FedModel):
             if self.hard_loss_weight:
                 total = total + weighted(numbers["hard"], hard)
         if self._objective.has_soft_loss:
-            outputs = self._outputs_of(y_pred)
             found = self._objective.soft_losses(targets, outputs, sample_weight)
             self._record_soft(found, batch_size)
             total = total + sum(weighted(s.weight, s.value) for s in found)

@@ -60,7 +60,7 @@ def guarded(
         except StopIteration:
             raise
         except BaseException:
-            _give_back(model, variables(), state)
+            give_back(model, variables(), state)
             raise
 
     return call
@@ -100,7 +100,8 @@ def list_of_batches() -> Any:
     return getattr(sys.modules.get(place), "PartialBatchList", None)
 
 
-def _give_back(model: Any, variables: list, state: tuple) -> None:
+def give_back(model: Any, variables: list, state: tuple) -> None:
+    """Fills the variables of a model with the state of a step."""
     # A step that failed while it ran has used up the buffers of its state.
     if any(leaf.is_deleted() for leaf in keras.tree.flatten(state)):
         return

@@ -46,3 +46,8 @@ def per_position(sample_weight: Any, output: Tensor) -> Any:
     missing = (1,) * (len(shape) - len(weight.shape))
     weight = ops.reshape(weight, (*ops.shape(weight), *missing))
     return weight * ops.ones(shape)
+
+
+def mask_of(output: Tensor) -> Any:
+    """Which positions of an output count, None if all of them do."""
+    return getattr(output, "_keras_mask", None)
