@@ -312,6 +312,19 @@ class Distiller(trainer.FedModel):
         teacher = _outputs.of_tensors(logits, names)
         return x, Targets(y, teacher, numbers), sample_weight
 
+    def look(self, state: tuple, batch: Any) -> None:
+        weights = state[:2]
+        own = zip(self.non_trainable_variables, weights[1], strict=True)
+        x, targets, sample_weight = self._with_teacher_logits(batch, own)
+        y_pred, _ = self.stateless_call(*weights, x, training=False)
+        self._check_values(targets, y_pred, sample_weight)
+
+    def _check_values(
+        self, targets: Targets, y_pred: Any, sample_weight: Any
+    ) -> None:
+        terms, outputs = self._objective, self._outputs_of(y_pred)
+        self._first_step.check(self, terms, targets, outputs, sample_weight)
+
     def test_step(self, *args: Any) -> Any:
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
         metrics = trainer.label_metrics(self)
@@ -342,10 +355,7 @@ class Distiller(trainer.FedModel):
         labels, numbers = targets.labels, targets.numbers
         if self.hard_loss_weight:
             _data_checks.labels_used(labels, self.loss, self.hard_loss_weight)
-        outputs = self._outputs_of(y_pred)
-        self._first_step.check(
-            self, self._objective, targets, outputs, sample_weight
-        )
+        self._check_values(targets, y_pred, sample_weight)
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:
@@ -355,6 +365,7 @@ class Distiller(trainer.FedModel):
             if self.hard_loss_weight:
                 total = total + weighted(numbers["hard"], hard)
         if self._objective.has_soft_loss:
+            outputs = self._outputs_of(y_pred)
             found = self._objective.soft_losses(targets, outputs, sample_weight)
             self._record_soft(found, batch_size)
             total = total + sum(weighted(s.weight, s.value) for s in found)

@@ -60,7 +60,7 @@ def guarded(
         except StopIteration:
             raise
         except BaseException:
-            give_back(model, variables(), state)
+            _give_back(model, variables(), state)
             raise
 
     return call
@@ -100,8 +100,7 @@ def list_of_batches() -> Any:
     return getattr(sys.modules.get(place), "PartialBatchList", None)
 
 
-def give_back(model: Any, variables: list, state: tuple) -> None:
-    """Fills the variables of a model with the state of a step."""
+def _give_back(model: Any, variables: list, state: tuple) -> None:
     # A step that failed while it ran has used up the buffers of its state.
     if any(leaf.is_deleted() for leaf in keras.tree.flatten(state)):
         return

@@ -1,133 +1,175 @@
-"""What one compiled step finds out, and the host reads once, after it.
+"""The values of one step, looked at once, where a compiled step cannot raise.
 
-A compiled step cannot raise an error about the values that it sees. It can note
-numbers in a variable. That they are wanted stands in the same variable, which
-the step itself clears, so that it happens once, in one and the same program. On
-JAX the variable is part of the state of a step, beside those of the metrics.
+A step that is not compiled is looked at while it runs. On JAX the batch of the
+next step is looked at before it, outside of the compiled program: inside of it,
+a branch that is taken once costs memory for all that it reads. On TensorFlow a
+batch cannot be looked at without being drawn, and a compiled step notes numbers
+in a variable, which the host reads after it. That they are wanted stands in the
+same variable, and the step itself clears it, so that there is one program.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_distill._keras.jax import give_back
+from keras_distill._keras.jax import Batch
+from keras_distill._keras.numbers import scope
 
 Tensor = Any
 
 
 class Report:
-    """Numbers that a step notes when they are asked for.
+    """Numbers that tell of the values of a step, when they are asked for.
 
     Args:
         size: How many there are.
-        receive: Gets them, as an array, after the step, and may raise. Under a
-            TensorFlow strategy each of them is the sum over the replicas.
+        receive: Gets them, as an array, and may raise. Under a TensorFlow
+            strategy each of them is a sum over the replicas.
     """
 
-    def __init__(self, size: int, receive: Callable[[np.ndarray], None]):
+    def __init__(
+        self, size: int, receive: Callable[[np.ndarray], None]
+    ) -> None:
         self._size, self._receive = size, receive
-        self._wanted = False
-        self.variable = keras.Variable(
-            np.zeros(1 + size, "float32"),
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-            aggregation="sum",
-            synchronization="on_read",
-            name="report",
-        )
+        self._wanted = self._outside = False
+        self._noted: Any = None
 
     def ask(self) -> None:
-        """Asks for the report of the step that comes after `prepare`."""
+        """Asks for the report of the next step of training."""
         self._wanted = True
 
-    def prepare(self) -> None:
-        """Called while the variables are filled, before a step is run."""
-        if self._wanted:
-            asked = np.zeros(1 + self._size, "float32")
-            asked[0] = 1
-            self.variable.assign(asked)
-
     def in_step(self, model: Any, find: Callable[[], Tensor]) -> None:
-        """Notes what `find` gives, if asked; called in a step of a model.
+        """Takes what `find` gives, if asked; called in a step of a model.
 
-        A step that is not compiled is stopped at once by what `receive` raises,
-        and reports each time where it runs eagerly.
+        A step that runs eagerly is asked each time.
         """
-        if not _is_compiled(model):
+        if self._outside or not _is_compiled(model):
             if self._wanted or model.run_eagerly:
                 self._deliver(find())
-            return
-        before = ops.convert_to_tensor(self.variable)
+        elif self._noted is not None:
+            self._note(find)
+
+    def _note(self, find: Callable[[], Tensor]) -> None:
+        before = ops.convert_to_tensor(self._noted)
 
         def found() -> Tensor:
-            return ops.concatenate([ops.zeros((1,), before.dtype), find()])
+            return ops.concatenate([ops.zeros((1,), "float32"), find()])
 
         now = ops.cond(before[0] > 0, found, lambda: before)
-        self.variable.assign(now)
+        self._noted.assign(now)
 
-    def read_after(
+    def _deliver(self, numbers: Any) -> None:
+        self._receive(ops.convert_to_numpy(numbers))
+        self._wanted = False
+
+    def asked_of(
         self,
         step_function: Callable,
         model: Any,
-        variables: Callable[[], list],
+        look: Callable[[tuple, Batch], None],
     ) -> Callable:
-        """The step function, after which an answer is received.
+        """A step function whose first step is asked for a report.
 
         Args:
-            step_function: As Keras calls it.
+            step_function: As `jax.guarded` calls it.
             model: The model whose step it is.
-            variables: As in `jax.guarded`.
+            look: On JAX, calls `in_step` with what a batch gives in a state.
         """
-        jax = keras.backend.backend() == "jax"
+        self.ask()
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            return self._noting(step_function, model)
+        if backend == "jax" and _is_compiled(model):
+            return self._looking(step_function, look)
+        return (
+            self._uncompiled(step_function)
+            if model.jit_compile
+            else (step_function)
+        )
+
+    def _noting(self, step_function: Callable, model: Any) -> Callable:
+        if not _is_compiled(model):
+            return step_function
+        wanted = np.eye(1, 1 + self._size, dtype="float32")[0]
+        with scope(model):
+            noted = keras.Variable(
+                wanted,
+                dtype="float32",
+                trainable=False,
+                autocast=False,
+                aggregation="sum",
+                synchronization="on_read",
+                name="report",
+            )
 
         def call(*args: Any) -> Any:
-            if not self._wanted:
-                return step_function(*args)
-            if not _is_compiled(model):
-                with _uncompiled():
-                    return step_function(*args)
-            result = step_function(*args)
-            if not jax:
-                self._deliver(self.variable, skip=1)
-                return result
-            state = result[1]
+            before, self._noted = self._noted, noted
             try:
-                self._deliver(state[-1][self._place(model)], skip=1)
-            except BaseException:
-                give_back(model, variables(), state)
-                raise
-            return result
+                if not self._wanted:
+                    return step_function(*args)
+                noted.assign(wanted)
+                result = step_function(*args)
+                self._deliver(ops.convert_to_tensor(noted)[1:])
+                return result
+            finally:
+                self._noted = before
 
         return call
 
-    def _place(self, model: Any) -> int:
-        places = [v is self.variable for v in model.metrics_variables]
-        return places.index(True)
+    def _looking(self, step_function: Callable, look: Callable) -> Callable:
+        def call(state: tuple, iterator: Iterator) -> Any:
+            if not self._wanted:
+                return step_function(state, iterator)
+            data = next(iterator)
+            with self._seen_outside():
+                look(state, data if isinstance(data, Batch) else data[0])
+            return step_function(state, _after(data, iterator))
 
-    def _deliver(self, numbers: Any, skip: int = 0) -> None:
-        self._receive(ops.convert_to_numpy(numbers)[skip:])
-        self._wanted = False
+        return call
+
+    @contextlib.contextmanager
+    def _seen_outside(self) -> Iterator[None]:
+        self._outside = True
+        try:
+            yield
+        finally:
+            self._outside = False
+
+    def _uncompiled(self, step_function: Callable) -> Callable:
+        """On torch, runs a step as it is written while a report is wanted."""
+        if keras.backend.backend() != "torch":
+            return step_function
+        import torch
+
+        # Before torch 2.6, two steps are compiled.
+        as_written = getattr(torch.compiler, "set_stance", None)
+
+        def call(*args: Any) -> Any:
+            if not self._wanted or as_written is None:
+                return step_function(*args)
+            with as_written("force_eager"):
+                return step_function(*args)
+
+        return call
+
+
+def _after(first: Any, iterator: Iterator) -> Iterator:
+    """What was drawn, and then what `next` gives when it is asked for."""
+    data = first
+    while True:
+        yield data
+        try:
+            data = next(iterator)
+        except StopIteration:
+            return
 
 
 def _is_compiled(model: Any) -> bool:
-    backend = keras.backend.backend()
-    always, never = backend == "tensorflow", backend == "torch"
-    return (always or (model.jit_compile and not never)) and (
-        not model.run_eagerly
-    )
-
-
-def _uncompiled() -> contextlib.AbstractContextManager:
-    """Where torch runs a compiled step as it is written."""
-    if keras.backend.backend() != "torch":
-        return contextlib.nullcontext()
-    import torch
-
-    # Before torch 2.6, the first and the second step are compiled.
-    set_stance = getattr(torch.compiler, "set_stance", None)
-    return set_stance("force_eager") if set_stance else contextlib.nullcontext()
+    """Whether a step is a program that cannot look at values."""
+    if model.run_eagerly or keras.backend.backend() == "torch":
+        return False
+    return keras.backend.backend() == "tensorflow" or model.jit_compile

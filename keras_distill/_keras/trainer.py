@@ -20,7 +20,7 @@ from typing import Any
 
 import keras
 
-from keras_distill._keras.jax import fill_variables, guarded
+from keras_distill._keras.jax import Batch, fill_variables, guarded
 from keras_distill._keras.numbers import Door
 from keras_distill._keras.report import Report
 
@@ -38,7 +38,7 @@ class FedModel(keras.Model):
     not_own: tuple[str, ...] = ()
     # Of the numbers that a step of training reads, if there are any.
     _door: Door | None = None
-    # Of what a step of training finds out, if it is asked to.
+    # Of the values in a step of training, if it is asked for.
     _report: Report | None = None
 
     def fed_values(self, phase: str) -> Any:
@@ -55,6 +55,10 @@ class FedModel(keras.Model):
             Tensors in any structure, the same one as long as the compiled step
             is in use, or None for nothing.
         """
+        raise NotImplementedError
+
+    def look(self, state: tuple, batch: Batch) -> None:
+        """Has the report take what it wants to know of a batch, on JAX."""
         raise NotImplementedError
 
     def make_train_function(self, force: bool = False) -> None:
@@ -82,13 +86,11 @@ class FedModel(keras.Model):
         if made is not before:
             values = functools.partial(self.fed_values, phase)
             state = functools.partial(self._state, phase)
+            if self._report and phase == "train":
+                made = self._report.asked_of(made, self, self.look)
             made = guarded(made, self, values, state)
             if self._door and phase == "train":
                 made = self._door.opened(made, self)
-            if self._report and phase == "train":
-                self._report.ask()
-                self._report.prepare()
-                made = self._report.read_after(made, self, state)
             setattr(self, name, made)
 
     def _state(self, phase: str) -> list:
@@ -97,19 +99,6 @@ class FedModel(keras.Model):
         metrics = [] if phase == "predict" else [self.metrics_variables]
         weights = [self.trainable_variables, self.non_trainable_variables]
         return weights + optimizer + metrics
-
-    # A report is in the state of a step on JAX, and starts anew when metrics
-    # do, but is none of them: neither logged, nor counted, nor saved.
-
-    @property
-    def metrics_variables(self) -> list:
-        own = [self._report.variable] if self._report else []
-        return super().metrics_variables + own
-
-    def reset_metrics(self) -> None:
-        super().reset_metrics()
-        if self._report:
-            self._report.prepare()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.not_own:
