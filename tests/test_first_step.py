@@ -36,12 +36,13 @@ pytestmark = [
 class Hidden(models.Subclassed):
     """Ends in an activation that no graph shows."""
 
-    def __init__(self, activation, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, activation, units=models.CLASSES, seed=1, **head):
+        super().__init__(seed=seed)
         self.activation = keras.activations.get(activation)
+        self.last = layers.Dense(units, **head)
 
     def call(self, x):
-        return self.activation(super().call(x))
+        return self.activation(self.last(super().call(x)))
 
 
 class Bernoulli(keras.losses.Loss):
@@ -217,26 +218,20 @@ def probabilities_as_values():
 
 
 def logits_of_a_new_head():
-    head = layers.Dense(30, kernel_initializer="zeros")
-    student = keras.Sequential([keras.Input((models.FEATURES,)), head])
-    teacher = keras.Sequential(
-        [keras.Input((models.FEATURES,)), layers.Dense(30)]
-    )
     binary = keras.losses.BinaryCrossentropy(from_logits=True)
-    parts = {"teacher": teacher, "student": student, "soft": Bernoulli()}
-    return {**parts, "loss": binary}, np.ones((8, 30), "float32")
+    zero = Hidden(None, 30, kernel_initializer="zeros")
+    parts = {"teacher": Hidden(None, 30, seed=2), "student": zero}
+    parts |= {"soft": Bernoulli(), "loss": binary}
+    return parts, np.ones((8, 30), "float32")
 
 
 def one_unit_between_0_and_1():
-    """What a sigmoid could give, and a student that starts could as well."""
-    unit = [
-        layers.Dense(1, kernel_initializer="zeros", bias_initializer="ones")
-        for _ in "ab"
-    ]
-    pair = [keras.Sequential([keras.Input((4,)), layer]) for layer in unit]
+    """What a sigmoid could give, and a new student could as well."""
     binary = keras.losses.BinaryCrossentropy(from_logits=True)
-    parts = {"teacher": pair[0], "student": pair[1], "soft": Bernoulli()}
-    return {**parts, "loss": binary}, np.ones((8, 1), "float32")
+    teacher, student = (Hidden("sigmoid", 1, seed=seed) for seed in (2, 1))
+    parts = {"teacher": teacher, "student": student}
+    parts |= {"soft": Bernoulli(), "loss": binary}
+    return parts, np.ones((8, 1), "float32")
 
 
 NOT_FOUND = [
@@ -263,15 +258,9 @@ def test_what_is_right_passes(case, kind):
 # Labels that do not exclude each other.
 
 
-def with_units(units, activation=None, seed=1):
-    keras.utils.set_random_seed(seed)
-    model = Hidden(activation)
-    model.head = layers.Dense(units)
-    return model
-
-
 def of_labels(units, **kwargs):
-    parts = {"teacher": with_units(units, seed=2), "student": with_units(units)}
+    pair = (Hidden(None, units, seed=seed) for seed in (2, 1))
+    parts = dict(zip(("teacher", "student"), pair, strict=True))
     binary = keras.losses.BinaryCrossentropy(from_logits=True)
     return made(**(parts | kwargs), soft=Bernoulli(), loss=binary)
 
@@ -281,24 +270,24 @@ def of_labels(units, **kwargs):
 def test_a_sigmoid_of_many_labels_is_refused(name, kind):
     y = np.ones((8, 20), "float32")
     fit(of_labels(20, kind=kind), y=y)
-    model = of_labels(20, kind=kind, **{name: with_units(20, "sigmoid")})
+    model = of_labels(20, kind=kind, **{name: Hidden("sigmoid", 20)})
     with pytest.raises(ValueError, match=f"{name} {SIGMOID}"):
         fit(model, y=y)
 
 
 def test_a_sigmoid_of_one_unit_is_refused_in_a_teacher_that_is_sure():
     x, y = np.linspace(-4, 4, 64).reshape(32, 2), np.ones((32, 1))
-    teacher = with_units(1, "sigmoid")
+    teacher = Hidden("sigmoid", 1)
     teacher(x)
     # One that has learned something is sure of some examples.
-    teacher.head.set_weights([9 * w for w in teacher.head.get_weights()])
+    teacher.last.set_weights([99 * w for w in teacher.last.get_weights()])
     outputs = models.logits(teacher, x)
     assert outputs.min() < 0.25 and outputs.max() > 0.75
-    model = of_labels(1, teacher=teacher, student=with_units(1))
+    model = of_labels(1, teacher=teacher, student=Hidden(None, 1))
     with pytest.raises(ValueError, match=f"teacher {SIGMOID}"):
         models.fit(model, x, y, batch_size=32)
     # A student need not be.
-    models.fit(of_labels(1, student=with_units(1, "sigmoid")), x, y, 32)
+    models.fit(of_labels(1, student=Hidden("sigmoid", 1)), x, y, 32)
 
 
 # Precision.
