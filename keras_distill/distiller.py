@@ -61,12 +61,14 @@ class Distiller(trainer.FedModel):
     weight 0. The logs of training hold `loss`, `hard_loss`, `soft_loss` and the
     compiled metrics; those of evaluation hold what a plain student's would.
 
-    With `compile(run_eagerly=True)` each batch is also checked for teacher
-    logits that are not finite or are probabilities, and for labels out of
-    range. A compiled step cannot check values: there, logits that are not
-    finite give a loss of NaN, which `keras.callbacks.TerminateOnNaN` stops, and
-    Keras's cross-entropy takes labels out of range for no label on JAX, where
-    TensorFlow raises on a CPU. Train one epoch eagerly to be sure of new data.
+    The first step of a fit, and each one with `compile(run_eagerly=True)`, is
+    checked for teacher and student outputs that are not finite or are
+    probabilities, and for labels that are no class numbers. On JAX both models
+    run once more for it, in inference mode; on TensorFlow a refused compiled
+    step has already updated the student. Later compiled steps are not checked:
+    outputs that are not finite give a loss of NaN, which
+    `keras.callbacks.TerminateOnNaN` stops; a label out of range counts 0 in the
+    cross-entropy on JAX, and on TensorFlow is an error on a CPU or NaN.
 
     `distiller.save` and the checkpoint callbacks store the student, the
     optimizer, the compile state and the teacher's fingerprint. A loaded

