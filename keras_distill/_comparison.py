@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from keras_distill import _probes
+from keras_distill import _probes, _schedules
 from keras_distill._keras import graph
+from keras_distill._keras.numbers import having
 from keras_distill._pairing import outputs_of
 from keras_distill._rules import OfValues
 
@@ -42,7 +43,7 @@ def _has_said(loss: Any) -> bool:
 
 def _check(loss: Any, shape: Any, end: str | None) -> None:
     rule = OfValues(_probes.shape_like(shape), end)
-    verdict = rule.judge([_probes.call_of_loss(loss)])[0]
+    verdict = rule.judge([_probes.call_of_loss(_at_first(loss))])[0]
     if verdict is False:
         raise ValueError(
             "`distillation_loss` must be smallest where the student's outputs "
@@ -61,6 +62,13 @@ def _check(loss: Any, shape: Any, end: str | None) -> None:
             'teacher\'s, and say so with `compares = "values"` in its class.',
             stacklevel=2,
         )
+
+
+def _at_first(loss: Any) -> Any:
+    """The loss with what is scheduled at its value before any update."""
+    found = {n: getattr(loss, n) for n in getattr(loss, "numbers", ())}
+    scheduled = {n: v for n, v in found.items() if _schedules.is_schedule(v)}
+    return having(loss, {n: v(0) for n, v in scheduled.items()})
 
 
 _ending = {

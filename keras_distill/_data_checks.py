@@ -5,19 +5,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _kinds
-
-
-def values(teacher_logits: Any, labels: Any, kind: str) -> None:
-    """Refuses, in eager mode, values that no loss can make sense of."""
-    for tensor in keras.tree.flatten(teacher_logits):
-        logits = keras.ops.convert_to_numpy(tensor).astype("float64")
-        if kind == _kinds.CLASSES:
-            finite_logits("teacher", logits)
-            labels_in_range(labels, logits.shape)
-        else:
-            finite("teacher", logits)
-
 
 def finite_logits(name: str, logits: np.ndarray) -> None:
     """Refuses outputs that are not finite, or that are probabilities.
@@ -26,41 +13,50 @@ def finite_logits(name: str, logits: np.ndarray) -> None:
         name: What the model is called: "teacher", for example.
         logits: Its outputs, shape `(..., classes)`.
     """
-    finite(name, logits)
+    all_finite(name, int((~np.isfinite(logits)).sum()), logits.size)
     if logits.min() >= 0 and np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3):
-        raise ValueError(
-            f"The {name} outputs probabilities where logits are expected. "
-            "Received: non-negative outputs that sum to 1 in each example. "
-            f"Pass kd.as_logits({name})."
-        )
+        raise probabilities(name)
 
 
-def finite(name: str, logits: np.ndarray) -> None:
-    """Refuses outputs that are not finite."""
-    if not np.isfinite(logits).all():
+def all_finite(name: str, wrong: int, size: int) -> None:
+    """Refuses outputs some of which are not finite."""
+    if wrong:
         raise ValueError(
-            f"The {name}'s logits are not finite. Received: "
-            f"{np.count_nonzero(~np.isfinite(logits))} of {logits.size} "
+            f"The {name}'s logits are not finite. Received: {wrong} of {size} "
             f"values are NaN or infinite. Check the {name}'s weights and the "
             "preprocessing of its inputs."
         )
 
 
-def labels_in_range(labels: Any, shape: Any) -> None:
-    """Refuses class numbers that a known output shape has no unit for."""
-    known = isinstance(shape, tuple) and shape[-1] is not None
-    if labels is None or keras.tree.is_nested(labels) or not known:
-        return
-    labels, classes = keras.ops.convert_to_numpy(labels), shape[-1]
-    one_hot = labels.shape[1:] == shape[1:] and classes > 1
-    if one_hot or labels.size == 0:
-        return
-    # Negative labels stand for padding in losses with `ignore_class`.
-    if labels.max() >= classes:
+def probabilities(name: str, of_labels: bool = False) -> ValueError:
+    """What refuses the outputs of a softmax, or of a sigmoid of labels."""
+    received = "non-negative outputs that sum to 1 in each example"
+    fix = f"Pass kd.as_logits({name})."
+    if of_labels:
+        received = "outputs that all lie between 0 and 1"
+        fix = f"Pass the {name} without its sigmoid."
+    return ValueError(
+        f"The {name} outputs probabilities where logits are expected. "
+        f"Received: {received}. {fix}"
+    )
+
+
+def labels_in_range(below: int, above: int, size: int, classes: int) -> None:
+    """Refuses class numbers that no output unit stands for.
+
+    Args:
+        below: How many are below 0.
+        above: How many are too large.
+        size: How many there are.
+        classes: The number of output units.
+    """
+    if below or above:
         raise ValueError(
-            "Labels must be class numbers below the number of classes. "
-            f"Received: a label of {labels.max()} for {classes} output units. "
-            "Check the label encoding, or give both models more units."
+            f"Labels must be class numbers from 0 to {classes - 1}, one for "
+            f"each of the {classes} output units. Received: {below} labels "
+            f"below 0 and {above} above {classes - 1}, of {size}. Check the "
+            "label encoding, give both models more units, or name the label "
+            "that stands for none as the compiled loss's `ignore_class`."
         )
 
 

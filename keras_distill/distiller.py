@@ -19,6 +19,7 @@ from keras_distill import (
     _validation,
 )
 from keras_distill._compiled import Checked
+from keras_distill._first_step import FirstStep
 from keras_distill._inputs import same_inputs
 from keras_distill._keras import trainer
 from keras_distill._keras.frozen import FrozenModel, supports_jit
@@ -76,12 +77,14 @@ class Distiller(Saved):
     weight 0. The logs of training hold `loss`, `hard_loss`, `soft_loss` and the
     compiled metrics; those of evaluation hold what a plain student's would.
 
-    With `compile(run_eagerly=True)` each batch is also checked for teacher
-    logits that are not finite or are probabilities, and for labels out of
-    range. A compiled step cannot check values: there, logits that are not
-    finite give a loss of NaN, which `keras.callbacks.TerminateOnNaN` stops, and
-    Keras's cross-entropy takes labels out of range for no label on JAX, where
-    TensorFlow raises on a CPU. Train one epoch eagerly to be sure of new data.
+    The first step of a fit, and each one with `compile(run_eagerly=True)`, is
+    checked for teacher and student outputs that are not finite or are
+    probabilities, and for labels that are no class numbers. On JAX both models
+    run once more for it, in inference mode; on TensorFlow a refused compiled
+    step has already updated the student. Later compiled steps are not checked:
+    outputs that are not finite give a loss of NaN, which
+    `keras.callbacks.TerminateOnNaN` stops; a label out of range counts 0 in the
+    cross-entropy on JAX, and on TensorFlow is an error on a CPU or NaN.
 
     `distiller.save` and the checkpoint callbacks store the student, the
     optimizer, the compile state and the teacher's fingerprint. A loaded
@@ -169,6 +172,8 @@ class Distiller(Saved):
         self._objective = terms
         _match.require_match(terms, None, student)
         self._door = Door(lambda: self._objective.numbers())
+        self._first_step = FirstStep(student)
+        self._report = self._first_step.report
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
         self._soft_trackers: dict[str, Any] = {}
@@ -227,6 +232,7 @@ class Distiller(Saved):
         self._objective = now
         if "distillation_loss" in changes:
             self._track_outputs()
+            self._first_step.report.ask()
 
     @property
     def teacher(self) -> keras.Model | None:
@@ -239,6 +245,7 @@ class Distiller(Saved):
         self._teacher = None if teacher is None else self._freeze(teacher)
         if other:
             self._identity.replaced()
+            self._first_step.report.ask()
         teacher_built = teacher is None or teacher.built
         self.built = self.student.built and teacher_built
 
@@ -318,6 +325,7 @@ class Distiller(Saved):
         if self._objective.has_soft_loss:
             _student.warn_of_augmentation(self.student)
         self._check_compiled()
+        self._first_step.report.ask()
         return super().fit(x, y, *args, **kwargs)
 
     def _check_validation(
@@ -367,13 +375,21 @@ class Distiller(Saved):
             fixed = self.non_trainable_variables
             own = zip(fixed, state[0][1], strict=True) if state else ()
             logits = self._teacher(x, values, shared=own)
-        kind = self._objective.kind
-        logits = _attached.dense(logits, kind)
-        if self.run_eagerly:
-            _data_checks.values(logits, y, kind)
+        logits = _attached.dense(logits, self._objective.kind)
         names = _outputs.names_of(self.teacher)
         teacher = _outputs.of_tensors(logits, names)
         return x, Targets(y, teacher, numbers), sample_weight
+
+    def look(self, state: tuple, batch: Any) -> None:
+        x, targets, sample_weight = self._with_teacher_logits(batch, state)
+        y_pred, _ = self.stateless_call(*state[:2], x, training=False)
+        self._check_values(targets, y_pred, sample_weight)
+
+    def _check_values(
+        self, targets: Targets, y_pred: Any, sample_weight: Any
+    ) -> None:
+        terms, outputs = self._objective, self._outputs_of(y_pred)
+        self._first_step.check(self, terms, targets, outputs, sample_weight)
 
     def test_step(self, *args: Any) -> Any:
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
@@ -408,6 +424,7 @@ class Distiller(Saved):
         labels, numbers = targets.labels, targets.numbers
         if self.hard_loss_weight and not self._labels_are_for_soft_loss:
             _data_checks.labels_used(labels, self.loss, self.hard_loss_weight)
+        self._check_values(targets, y_pred, sample_weight)
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:

@@ -136,6 +136,18 @@ def on_two_devices(teacher_inside, examples):
         return run(make_distiller(teacher or make_teacher()), examples)
 
 
+def refused_on_two_devices():
+    """What a fit says whose teacher gives nothing but NaN, 8 times 3."""
+    with two_devices():
+        teacher = make_teacher()
+        head = teacher.layers[-1]
+        head.set_weights([np.nan * w for w in head.get_weights()])
+        try:
+            run(make_distiller(teacher), 20)
+        except ValueError as error:
+            return str(error)
+
+
 def main():
     if keras.backend.backend() == "tensorflow":
         configure_tensorflow()
@@ -145,6 +157,7 @@ def main():
         "one": run(make_distiller(make_teacher()), 20),
         "inside": on_two_devices(True, 20),
         "outside": on_two_devices(False, 20),
+        "refused": refused_on_two_devices(),
     }
     if keras.backend.backend() == "jax":
         results["second loss, one"] = logs_of_a_second_loss()

@@ -226,7 +226,7 @@ CASES = [
     ("fit probabilities", lambda: fit(Subclassed(3, "softmax"), eager=True),
      ValueError, "probabilities", "sum to 1", "kd.as_logits(teacher)"),
     ("fit labels out of range", lambda: fit(y=LABELS + 2, eager=True),
-     ValueError, "Labels", "a label of 3 for 3", "Check the label encoding"),
+     ValueError, "the 3 output units", "Check the label encoding"),
 ]
 # fmt: on
 

@@ -50,6 +50,11 @@ def test_two_devices_learn_what_one_does(results, teacher):
     assert_close(two["weights"], one["weights"])
 
 
+@not_torch
+def test_the_first_step_on_two_devices_is_looked_at_as_a_whole(results):
+    assert "not finite. Received: 24 of 24 values" in results["refused"]
+
+
 @pytest.mark.skipif(
     BACKEND != "jax", reason="only on JAX is a step made for a state"
 )

@@ -34,7 +34,10 @@ def distiller(teacher, student, eager=True, rate=0.1, **kwargs):
     made = kd.Distiller(teacher, student, kd.losses.SigmoidTargets(T), **kwargs)
     optimizer = keras.optimizers.SGD(rate)
     made.compile(
-        optimizer, BINARY, metrics=["binary_accuracy"], run_eagerly=eager
+        optimizer,
+        BINARY,
+        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
+        run_eagerly=eager,
     )
     return made
 

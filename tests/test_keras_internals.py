@@ -17,6 +17,7 @@ import pytest
 from keras import layers, ops
 
 from keras_distill._keras.jax import list_of_batches
+from keras_distill._keras.sample_weights import mask_of
 
 pytestmark = pytest.mark.internals
 
@@ -196,6 +197,14 @@ def test_aggregate_additional_loss_gives_one_float():
     total = model._aggregate_additional_loss(ops.convert_to_tensor([1, 2]))
     assert float(total) == 3.0
     assert keras.backend.is_float_dtype(total.dtype)
+
+
+def test_get_keras_mask_gives_the_mask_of_an_output_or_none():
+    """Else labels at masked positions are taken for mistakes."""
+    words, _ = models.sequences()
+    found = mask_of(models.tagger(mask_zero=True)(words))
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), words != 0)
+    assert mask_of(models.linear()(X)) is None
 
 
 # The training loop.

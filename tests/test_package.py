@@ -23,7 +23,14 @@ ROOMS += ["_compiled", "_comparison", "_inputs"]
 ROOMS += ["_validation", "_student", "_data_checks", "_attached"]
 ROOMS += ["_data", "_predictions", "_labels", "_outputs", "_void"]
 ROOMS += ["_objective"]
-ROOMS += ["_match", "_saving", "transforms", "losses", "_as_logits"]
+ROOMS += [
+    "_match",
+    "_first_step",
+    "_saving",
+    "transforms",
+    "losses",
+    "_as_logits",
+]
 ROOMS += ["ensemble", "distiller", "_measures", "fidelity"]
 ROOMS += ["bias", "cache", "_search", "_space", "tuner", "plotting"]
 ROOMS += ["specialists"]

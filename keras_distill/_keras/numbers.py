@@ -41,7 +41,7 @@ class Door:
         """The step function, which finds at each call what the numbers are."""
         if not _reads_in_variables(model):
             return step_function
-        with _scope(model):
+        with scope(model):
             cells = keras.tree.map_structure(_cell, self.read())
         flat, last = keras.tree.flatten(cells), keras.tree.flatten(self.read())
 
@@ -103,7 +103,7 @@ def _reads_in_variables(model: Any) -> bool:
     return backend != "jax" and compiled and not model.run_eagerly
 
 
-def _scope(model: Any) -> contextlib.AbstractContextManager:
+def scope(model: Any) -> contextlib.AbstractContextManager:
     """Where the replicas of a TensorFlow strategy each get a variable."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()

@@ -1,5 +1,6 @@
 """Sample weights in the shape that Keras's losses multiply them in."""
 
+import sys
 from typing import Any
 
 import keras
@@ -34,3 +35,13 @@ def per_position(sample_weight: Any, output: Tensor) -> Any:
     missing = (1,) * (len(shape) - len(weight.shape))
     weight = ops.reshape(weight, (*ops.shape(weight), *missing))
     return weight * ops.ones(shape)
+
+
+def mask_of(output: Tensor) -> Any:
+    """Which positions of an output count, None if all of them do."""
+    return masking().get_keras_mask(output)
+
+
+def masking() -> Any:
+    """Keras's module of masks: an array of JAX has no place for its own."""
+    return sys.modules["keras.src.backend.common.masking"]

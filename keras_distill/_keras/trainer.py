@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_distill._keras.jax import fill_variables, guarded
+from keras_distill._keras.jax import Batch, fill_variables, guarded
 from keras_distill._keras.numbers import Door
+from keras_distill._keras.report import Report
 from keras_distill._schedules import Scheduled
 
 Tensor = Any
@@ -45,6 +46,8 @@ class FedModel(keras.Model):
     # On JAX: whether that of the next step has been read from the variables.
     state_is_new = True
     _in_step = False
+    # Of the values in a step of training, if it is asked for.
+    _report: Report | None = None
 
     def fed_values(self, phase: str) -> Any:
         """What the next step is to read, beside its batch.
@@ -104,6 +107,10 @@ class FedModel(keras.Model):
             for name, number in found.items()
         }
 
+    def look(self, state: tuple, batch: Batch) -> None:
+        """Has the report take what it wants to know of a batch, on JAX."""
+        raise NotImplementedError
+
     def make_train_function(self, force: bool = False) -> None:
         """Safe with `force` at any moment of a `fit`, in a callback."""
         self._make("train", super().make_train_function, force)
@@ -129,6 +136,8 @@ class FedModel(keras.Model):
         if made is not before:
             values = functools.partial(self.fed_values, phase)
             state = functools.partial(self._state, phase)
+            if self._report and phase == "train":
+                made = self._report.asked_of(made, self, self.look)
             rest = self.kept_values, self.traced_for
             made = guarded(made, self, values, state, *rest)
             if self._door and phase == "train":
