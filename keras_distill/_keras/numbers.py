@@ -30,11 +30,12 @@ class Door:
 
     def read(self) -> Numbers:
         """The numbers, with 0 for those that a step computes."""
-        return keras.tree.map_structure(_or_zero, self._read())
+        return _mapped(_or_zero, self._read())
 
     def scheduled(self) -> tuple:
         """Which numbers a step computes, and from what."""
-        found = keras.tree.flatten(self._read())
+        found: list = []
+        _mapped(found.append, self._read())
         return tuple(n if is_scheduled(n) else None for n in found)
 
     def opened(self, step_function: Callable, model: Any) -> Callable:
@@ -78,6 +79,15 @@ class Door:
         if self._cells is not None:
             return keras.tree.map_structure(lambda v: v.value, self._cells)
         return self.read()
+
+
+def _mapped(function: Callable[[Any], Any], numbers: Any) -> Any:
+    """As `keras.tree.map_structure`, which takes longer than a step may."""
+    if isinstance(numbers, dict):
+        return {k: _mapped(function, v) for k, v in numbers.items()}
+    if isinstance(numbers, list):
+        return [_mapped(function, v) for v in numbers]
+    return function(numbers)
 
 
 def having(owner: Any, numbers: Numbers) -> Any:
