@@ -90,6 +90,16 @@ def labels_given_once(y: Any, arguments: dict) -> None:
         )
 
 
+def weights_used(y: Any, arguments: dict) -> None:
+    """Refuses weights of arrays without labels, which Keras drops."""
+    if y is None and arguments.get("sample_weight") is not None:
+        raise ValueError(
+            "`sample_weight` would be ignored: Keras drops it where there "
+            "are no labels. Received: sample_weight without y. Pass x as a "
+            "dataset or generator of (x, None, sample_weight)."
+        )
+
+
 def one_source_of_logits(teacher: Any, attached: Any) -> None:
     """Refuses a training batch with no teacher logits, or with two sorts."""
     if teacher is None and attached is None:

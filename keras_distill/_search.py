@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_distill import _compiled, _kinds, _pairing, _validation, losses
+from keras_distill import _compiled, _kinds, _validation, losses
 from keras_distill._keras import graph
 
 _COMPILE = inspect.signature(keras.Model.compile).parameters
@@ -175,7 +175,7 @@ def check_compiled(settings: dict, losses: Any, teacher: Any) -> None:
     metrics = [settings.get("metrics"), settings.get("weighted_metrics")]
     kinds = {_kinds.compares(loss): loss for loss in map(BUILT_IN.get, losses)}
     for loss in kinds.values():
-        outputs = _pairing.outputs_of(teacher, [loss])
+        outputs = _compiled.outputs_of(teacher, [loss])
         _compiled.check(settings.get("loss"), metrics, outputs)
 
 

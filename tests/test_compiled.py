@@ -7,7 +7,8 @@ import pytest
 from keras import layers, ops
 
 import keras_distill as kd
-from keras_distill import _compiled, _pairing
+from keras_distill import _compiled
+from keras_distill._compiled import _check, _pairing
 
 L, M = keras.losses, keras.metrics
 SPARSE = L.SparseCategoricalCrossentropy(from_logits=True)
@@ -204,10 +205,10 @@ def test_it_is_tried_once_for_each_compile_and_each_distillation_loss():
 def test_what_keras_has_is_tried_once_in_a_process():
     given = L.SparseCategoricalCrossentropy(from_logits=True, ignore_class=7)
     outputs = [_pairing.Output((), (None, 6), CLASSES)]
-    before = len(_compiled._RIGHT)
+    before = len(_check._RIGHT)
     for _ in range(2):
         _compiled.check(given, [["accuracy"], None], outputs)
-    assert len(_compiled._RIGHT) == before + 2
+    assert len(_check._RIGHT) == before + 2
 
 
 def test_a_distillation_loss_may_be_changed_before_compile():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_distill._labels import with_labels
+from keras_distill._objective._labels import with_labels
 
 
 class Labelled(keras.losses.Loss):

@@ -7,7 +7,8 @@ import pytest
 from keras import layers, ops
 
 import keras_distill as kd
-from keras_distill import _compiled, _pairing, _search
+from keras_distill import _compiled, _search
+from keras_distill._compiled import _pairing
 
 L, M = keras.losses, keras.metrics
 CLASSES = kd.losses.SoftTargets(2.0)

@@ -17,23 +17,11 @@ import keras_distill as kd
 PACKAGE = pathlib.Path(kd.__file__).parent
 # A room imports only from rooms before it.
 ROOMS = ["_optional", "_registration", "_kinds", "_numpy", "_files"]
-ROOMS += ["_checksums", "_schedules"]
-ROOMS += ["_keras", "_on_logits", "_probes", "_rules", "_pairing", "_advice"]
-ROOMS += ["_compiled", "_comparison", "_inputs"]
-ROOMS += ["_validation", "_student", "_data_checks", "_attached"]
-ROOMS += ["_data", "_predictions", "_labels", "_outputs", "_void"]
-ROOMS += ["_objective"]
-ROOMS += [
-    "_match",
-    "_first_step",
-    "_saving",
-    "transforms",
-    "losses",
-    "_as_logits",
-]
-ROOMS += ["ensemble", "distiller", "_measures", "fidelity"]
-ROOMS += ["bias", "cache", "_search", "_space", "tuner", "plotting"]
-ROOMS += ["specialists"]
+ROOMS += ["_checksums", "_schedules", "_keras", "_compiled", "_inputs"]
+ROOMS += ["_validation", "_data_checks", "_attached", "_data", "_predictions"]
+ROOMS += ["_objective", "_model", "transforms", "losses", "_as_logits"]
+ROOMS += ["ensemble", "distiller", "_measures", "fidelity", "bias", "cache"]
+ROOMS += ["_search", "_space", "tuner", "plotting", "specialists"]
 BACKENDS = {"jax", "tensorflow", "torch"}
 OPTIONAL = {"dask", "distributed", "keras_tuner", "matplotlib", "sklearn"}
 OPTIONAL |= {"scipy"}

@@ -89,7 +89,7 @@ def test_the_best_state_is_the_one_of_the_best_round():
 
 def test_a_finished_student_is_not_trained_again(tmp_path):
     data = (
-        regularizers.kd.WithTeacherLogits(np.eye(4), np.eye(4)),
+        regularizers.kd.WithTeacherLogits(np.eye(4), 4 * np.eye(4)),
         np.arange(4),
     )
     scored = []

@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 import keras_distill as kd
-from keras_distill import _pairing, _probes, _rules
+from keras_distill._compiled import _pairing, _probes, _rules
 
 L, M = keras.losses, keras.metrics
 

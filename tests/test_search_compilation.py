@@ -267,8 +267,9 @@ def traces(model, x, folder):
     calls = []
 
     class Counted(layers.Layer):
-        def call(self, inputs):
-            calls.append(1)
+        def call(self, inputs, training=None):
+            # Not where the first step of a fit is looked at on JAX.
+            calls.extend([1] if training else [])
             return inputs
 
     def counted(hp):

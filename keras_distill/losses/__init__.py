@@ -5,7 +5,7 @@ number per distribution, shape `(...)`. It computes in log space, in at least
 float32, and passes no gradient to the teacher.
 """
 
-from keras_distill._on_logits import on_logits
+from keras_distill._compiled import on_logits
 from keras_distill.losses._dkd import DKD, dkd
 from keras_distill.losses._logit_matching import LogitMatching, logit_matching
 from keras_distill.losses._sigmoid_targets import (

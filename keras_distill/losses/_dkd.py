@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_distill import _kinds, _validation
-from keras_distill._labels import with_labels
+from keras_distill._objective import with_labels
 from keras_distill._registration import register
 from keras_distill.losses._logits import (
     bernoulli_divergence,

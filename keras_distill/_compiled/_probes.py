@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_distill._compiled._marks import SHORT_FOR_SEVERAL
 from keras_distill._keras.jax import jitted
-from keras_distill._on_logits import SHORT_FOR_SEVERAL
 
 Array = np.ndarray
 Shape = tuple[int, ...]

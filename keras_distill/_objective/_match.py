@@ -2,9 +2,10 @@
 
 import keras
 
-from keras_distill import _kinds, _outputs, _schedules, _validation
+from keras_distill import _kinds, _schedules, _validation
 from keras_distill._keras import graph
-from keras_distill._objective import Objective
+from keras_distill._objective import _outputs
+from keras_distill._objective._terms import Objective
 
 
 def require_match(

@@ -10,11 +10,11 @@ from typing import Any
 
 import keras
 
-from keras_distill import _kinds, _probes, _rules
-from keras_distill._advice import Problem, problem
-from keras_distill._keras import trainer
-from keras_distill._on_logits import is_marked
-from keras_distill._pairing import (
+from keras_distill import _kinds
+from keras_distill._compiled import _probes, _rules
+from keras_distill._compiled._advice import Problem, problem
+from keras_distill._compiled._marks import is_marked
+from keras_distill._compiled._pairing import (
     LOSS,
     METRIC,
     Item,
@@ -23,6 +23,7 @@ from keras_distill._pairing import (
     outputs_of,
     per_output,
 )
+from keras_distill._keras import trainer
 
 _RULES: dict[tuple[str, str], type[_rules.Rule]] = {
     (_kinds.CLASSES, LOSS): _rules.OfClasses,

@@ -8,14 +8,15 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from keras_distill import _probes, _schedules
+from keras_distill import _schedules
+from keras_distill._compiled import _probes
+from keras_distill._compiled._pairing import outputs_of
+from keras_distill._compiled._rules import OfValues
 from keras_distill._keras import graph
 from keras_distill._keras.numbers import having
-from keras_distill._pairing import outputs_of
-from keras_distill._rules import OfValues
 
 
-def check(student: Any, losses: Sequence) -> None:
+def require_comparison(student: Any, losses: Sequence) -> None:
     """Refuses what does not compare the outputs of two models.
 
     Args:

@@ -149,6 +149,11 @@ def is_marked(item: Any) -> bool:
     return isinstance(item, MARKED)
 
 
+def marked_by(item: Any) -> Any:
+    """What `on_logits` was called with; anything else as it is."""
+    return item.marks if is_marked(item) else item
+
+
 def from_logits(item: Any) -> bool | None:
     """What a loss or metric says of it, None if nothing."""
     if inspect.isfunction(item):

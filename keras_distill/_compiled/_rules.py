@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_distill import _probes
-from keras_distill._probes import Array, Call, Labels, Result, Shape
+from keras_distill._compiled import _probes
+from keras_distill._compiled._probes import Array, Call, Labels, Result, Shape
 
 Values = list[Array]
 MARGINS = (-2.0, -1.0, -0.5, 1.0, 2.0)

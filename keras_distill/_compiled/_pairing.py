@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_distill import _kinds, _probes
+from keras_distill import _kinds
+from keras_distill._compiled import _probes
 
 LOSS, METRIC = "loss", "metrics"
 

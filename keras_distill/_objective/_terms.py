@@ -8,16 +8,10 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import (
-    _kinds,
-    _labels,
-    _outputs,
-    _schedules,
-    _validation,
-    _void,
-)
+from keras_distill import _kinds, _schedules, _validation
 from keras_distill._keras import numbers
 from keras_distill._keras.sample_weights import per_position
+from keras_distill._objective import _labels, _outputs, _void
 
 Tensor = Any
 

@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_distill import _kinds, _probes, _rules
-from keras_distill._on_logits import (
+from keras_distill import _kinds
+from keras_distill._compiled import _probes, _rules
+from keras_distill._compiled._marks import (
     SHORT_FOR_SEVERAL,
     from_logits,
     with_from_logits,
 )
-from keras_distill._pairing import LOSS, Item, Output
+from keras_distill._compiled._pairing import LOSS, Item, Output
 
 _SOFTMAX = "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
 _SIGMOID = "keras.losses.BinaryCrossentropy(from_logits=True)"

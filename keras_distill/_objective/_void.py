@@ -6,7 +6,9 @@ from typing import Any
 
 from keras import losses
 
-from keras_distill import _kinds, _outputs
+from keras_distill import _kinds
+from keras_distill._compiled import marked_by
+from keras_distill._objective import _outputs
 
 
 def ignore_class_of(
@@ -50,6 +52,7 @@ def are_class_numbers(loss: Any, distillation_loss: Any) -> bool:
 
 def _parameter(loss: Any) -> tuple[bool, int | None]:
     """Whether there is an `ignore_class`, and its value."""
+    loss = marked_by(loss)
     if loss is None:
         return False, None
     if isinstance(loss, str):

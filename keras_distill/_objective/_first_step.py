@@ -12,10 +12,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill import _data_checks, _kinds, _outputs, _void
+from keras_distill import _data_checks, _kinds
 from keras_distill._keras.report import Report
 from keras_distill._keras.sample_weights import mask_of, per_position
-from keras_distill._objective import Objective, Targets
+from keras_distill._objective import _outputs, _void
+from keras_distill._objective._terms import Objective, Targets
 
 Tensor = Any
 

@@ -1,0 +1,170 @@
+"""What of a Distiller may be set at any moment, in force at the next step.
+
+All but the student lives in plain objects that Keras does not track.
+"""
+
+import types
+from typing import Any
+
+import keras
+
+from keras_distill import _validation
+from keras_distill._compiled import require_comparison
+from keras_distill._inputs import same_inputs
+from keras_distill._keras.frozen import FrozenModel, supports_jit
+from keras_distill._keras.numbers import Door
+from keras_distill._model._saving import Identity, Saved
+from keras_distill._objective import (
+    FirstStep,
+    Objective,
+    losses_of,
+    require_match,
+    scheduled,
+)
+
+
+class Changeable(Saved):
+    """A student, an objective and a teacher.
+
+    Abstract: a subclass calls `_set_objective` once, before it has a teacher,
+    and says in `_has_new_losses` what else a new loss brings.
+    """
+
+    not_own = ("teacher", "distillation_loss", "soft_loss_weight")
+    student: keras.Model
+    _objective: Objective
+    _teacher: FrozenModel | None = None
+    _door: Door
+    _identity: Identity
+    _first_step: FirstStep
+
+    def _set_objective(self, student: keras.Model, terms: Objective) -> None:
+        require_match(terms, None, student)
+        require_comparison(student, losses_of(terms, student))
+        self.student = student
+        self._objective = terms
+        self._door = Door(lambda: self._objective.numbers())
+        self._first_step = FirstStep(student)
+        self._report = self._first_step.report
+
+    def _has_new_losses(self) -> None:
+        raise NotImplementedError
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "student" and hasattr(self, name):
+            raise AttributeError(
+                "`student` cannot be replaced. Received: distiller.student = "
+                f"{value!r}. Make a new kd.Distiller(teacher, student, ...), "
+                "or give this student other weights with student.set_weights."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def hard_loss_weight(self) -> Any:
+        """Weight of the compiled loss."""
+        return self._objective.hard_loss_weight
+
+    @hard_loss_weight.setter
+    def hard_loss_weight(self, weight: Any) -> None:
+        self._change(hard_loss_weight=weight)
+
+    @property
+    def soft_loss_weight(self) -> Any:
+        """Weight of the distillation loss, or a structure of weights."""
+        return _read_only(self._objective.soft_loss_weight)
+
+    @soft_loss_weight.setter
+    def soft_loss_weight(self, weight: Any) -> None:
+        self._change(soft_loss_weight=weight)
+
+    @property
+    def distillation_loss(self) -> Any:
+        """The loss between teacher and student, or a structure of losses."""
+        return _read_only(self._objective.distillation_loss)
+
+    @distillation_loss.setter
+    def distillation_loss(self, loss: Any) -> None:
+        self._change(distillation_loss=loss)
+
+    def _change(self, **changes: Any) -> None:
+        now = self._objective.replaced(**changes)
+        require_match(now, self.teacher, self.student)
+        if "distillation_loss" in changes:
+            losses = losses_of(now, self.student)
+            require_comparison(self.student, losses)
+        self._objective = now
+        if "distillation_loss" in changes:
+            self._has_new_losses()
+            self._first_step.report.ask()
+
+    @property
+    def teacher(self) -> keras.Model | None:
+        """The teacher, None if there is none."""
+        return self._teacher.model if self._teacher else None
+
+    @teacher.setter
+    def teacher(self, teacher: keras.Model | None) -> None:
+        other = teacher is not None and teacher is not self.teacher
+        self._teacher = None if teacher is None else self._freeze(teacher)
+        if other:
+            self._identity.replaced()
+            self._first_step.report.ask()
+        teacher_built = teacher is None or teacher.built
+        self.built = self.student.built and teacher_built
+
+    def _freeze(self, teacher: keras.Model) -> FrozenModel:
+        _validation.is_model("teacher", teacher)
+        require_match(self._objective, teacher, self.student)
+        _validation.not_shared(teacher, self.student)
+        same_inputs([("teacher", teacher), ("student", self.student)])
+        frozen = FrozenModel(teacher, self.student)
+        self._identity.check(teacher)
+        self.supports_jit = supports_jit(teacher)
+        return frozen
+
+    def fed_values(self, phase: str) -> tuple | None:
+        if phase != "train":
+            return None
+        values = None
+        if self._teacher:
+            _validation.is_built("teacher", self._teacher.model)
+            values = self._teacher.values()
+        return values, self._door.read()
+
+    def kept_values(self) -> list:
+        if self._teacher is None or not self._teacher.model.built:
+            return []
+        return self._teacher.values()
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Called by Keras before each `fit`; with `force` by anyone."""
+        if self._teacher:
+            self._teacher.look_again()
+        super().make_train_function(force)
+
+    def traced_for(self) -> tuple:
+        teacher = self._teacher.key if self._teacher else None
+        terms = self._objective.key, self._objective.computed
+        return teacher, *terms, self._door.scheduled()
+
+    def scheduled(self) -> dict:
+        return scheduled(self._objective, self.student)
+
+    def own_config(self) -> dict:
+        serialize = keras.saving.serialize_keras_object
+        terms = self._objective
+        return {
+            "distillation_loss": serialize(terms.distillation_loss),
+            "hard_loss_weight": serialize(terms.hard_loss_weight),
+            "soft_loss_weight": serialize(terms.soft_loss_weight),
+        }
+
+
+def _read_only(structure: Any) -> Any:
+    """A view of what only a setter may change."""
+    if isinstance(structure, dict):
+        found = {key: _read_only(value) for key, value in structure.items()}
+        return types.MappingProxyType(found)
+    if isinstance(structure, list | tuple):
+        return tuple(map(_read_only, structure))
+    return structure

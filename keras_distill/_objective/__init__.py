@@ -1,0 +1,41 @@
+"""What a Distiller optimises, and what of its models and data goes together."""
+
+from keras_distill._objective._first_step import FirstStep
+from keras_distill._objective._labels import with_labels
+from keras_distill._objective._match import (
+    losses_of,
+    require_match,
+    scheduled,
+    soft_outputs,
+)
+from keras_distill._objective._outputs import (
+    Output,
+    names_of,
+    of_each,
+    of_tensors,
+)
+from keras_distill._objective._terms import (
+    Objective,
+    Targets,
+    given_or_declared,
+    objective,
+    weighted,
+)
+
+__all__ = [
+    "FirstStep",
+    "Objective",
+    "Output",
+    "Targets",
+    "given_or_declared",
+    "losses_of",
+    "names_of",
+    "objective",
+    "of_each",
+    "of_tensors",
+    "require_match",
+    "scheduled",
+    "soft_outputs",
+    "weighted",
+    "with_labels",
+]
