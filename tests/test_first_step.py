@@ -467,15 +467,17 @@ def test_a_step_that_is_looked_at_learns_and_logs_the_same(kind):
     model = made(student=models.noisy(rate=0.0), kind=kind)
     model.optimizer.learning_rate = 0.0
     x, y = np.tile(X[:4], (2, 1)), np.tile(Y[:4], 2)
-    assert_same_in_all_epochs(fit(model, x, y, epochs=3))
+    # On torch the first step alone runs as it is written, and rounds apart.
+    apart = 1e-6 if BACKEND == "torch" and kind == "compiled" else 0
+    assert_same_in_all_epochs(fit(model, x, y, epochs=3), apart)
     names = {"loss", "hard_loss", "soft_loss"}
     assert fit(model, x, y).keys() == names
     assert {m.name for m in model.metrics} >= names
 
 
-def assert_same_in_all_epochs(logs):
-    for name, values in logs.items():
-        assert len(set(values)) == 1, (name, values)
+def assert_same_in_all_epochs(logs, rtol):
+    for values in logs.values():
+        np.testing.assert_allclose(values, values[0], rtol=rtol)
 
 
 def test_nothing_is_tracked():

@@ -224,6 +224,7 @@ def _counts(output: Output, zero: Tensor) -> Counts:
 
 def _of_logits(outputs: Tensor, kind: str | None, trained: bool) -> tuple:
     """How many values, how many of them not finite, if probabilities."""
+    outputs = ops.convert_to_tensor(outputs)  # Of arrays, on torch.
     z = ops.cast(ops.stop_gradient(outputs), "float32")
     like = ops.zeros((), "bool")
     if kind == _kinds.CLASSES:
