@@ -179,6 +179,7 @@ class Distiller(Logged, Changeable):
 
     def _check_compiled(self) -> None:
         """Before Keras builds what it then fails on; again for one batch."""
+        trainer.forget_replaced_loss(self)
         losses = losses_of(self._objective, self.student)
         self._checked.check(self, losses)
 
@@ -200,6 +201,7 @@ class Distiller(Logged, Changeable):
         _data_checks.not_empty("x", x)
         x, y = _attached.unpack(x, y, kwargs)
         _data_checks.weights_used(y, kwargs)
+        trainer.forget_replaced_loss(self)
         self._check_validation(y, **kwargs)
         if self._objective.has_soft_loss:
             warn_of_augmentation(self.student)

@@ -140,6 +140,23 @@ def test_sample_weight_applies_to_unlabelled_data():
     assert logs["soft_loss"] == pytest.approx((weight * soft).mean())
 
 
+def test_a_later_compile_without_a_loss_has_none():
+    teacher, student = models.linear(seed=2), models.linear()
+    x, y = models.data(8)
+    model = models.distiller(teacher, student, learning_rate=0.0)
+    model.fit(x, y, verbose=0)
+    model.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"])
+    assert sorted(model.fit(x, verbose=0).history) == ["loss", "soft_loss"]
+    with pytest.raises(ValueError, match="labels would be ignored"):
+        model.fit(x, y, verbose=0)
+    model.hard_loss_weight = 0
+    logs = model.fit(x, y, validation_data=(x, y), verbose=0).history
+    assert {"hard_loss", "val_loss"}.isdisjoint(logs)
+    assert logs["loss"] == pytest.approx(
+        [float(model.soft_loss_weight * logs["soft_loss"][0])]
+    )
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
 @pytest.mark.parametrize("weights", ["none", "per_example", "per_step"])
 def test_sequences_are_weighted_and_masked_in_both_terms(weights, masked):

@@ -191,6 +191,17 @@ def test_compiled_metrics_are_kept_as_they_were_given():
     assert model._compile_metrics is not before
 
 
+def test_compile_without_a_loss_keeps_the_one_before():
+    """Else nothing of it has to be forgotten."""
+    model = compiled(models.linear())
+    loss, made = model.loss, model._compile_loss
+    model.compile("sgd")
+    assert model.loss is loss and model._compile_loss is made
+    assert model._compile_config.config["loss"] is None
+    model.compile("sgd", models.CROSSENTROPY)
+    assert model._compile_config.config["loss"] is models.CROSSENTROPY
+
+
 def test_aggregate_additional_loss_gives_one_float():
     """Else a loss of whole numbers, or of several, breaks the objective."""
     model = compiled(models.linear())

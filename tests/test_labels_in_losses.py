@@ -83,6 +83,23 @@ def test_a_void_label_has_weight_0(ignored, weights):
     assert found == expected(np.where(VOID, 0, Y), kept.astype("float32"))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_a_void_label_that_the_labels_cannot_have_voids_none(dtype):
+    compiled = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, ignore_class=-1
+    )
+    teacher, student = [
+        keras.Sequential([keras.Input((4,)), layers.Dense(256)]) for _ in "ts"
+    ]
+    model = kd.Distiller(teacher, student, DKD)
+    model.compile(keras.optimizers.SGD(0.0), loss=compiled)
+    labels = np.full(8, 255, dtype)
+    pair = [models.logits(each, X) for each in (teacher, student)]
+    value = float(DKD((pair[0], labels), pair[1]))
+    found = soft_loss(model, X, labels)
+    assert found == pytest.approx(value, rel=1e-5)
+
+
 def test_a_void_label_is_an_unlabelled_example_to_other_losses():
     compiled = keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, ignore_class=-1

@@ -152,6 +152,17 @@ ZERO = {
 }
 
 
+@pytest.mark.parametrize("shape", [(None, 3), (None, 5, 5, 1)])
+def test_a_smooth_metric_of_hits_passes_however_flat(shape):
+    """As the dice of a segmentation does."""
+    smooth = {
+        "dice": lambda y, z: L.dice(y, ops.sigmoid(z)),
+        "flat": lambda y, z: ops.mean(0.05 * abs(y - ops.sigmoid(z))),
+    }
+    passed, _ = outcomes(_rules.OfHits, shape, "metrics", smooth)
+    assert passed == smooth.keys()
+
+
 def test_metrics_with_a_threshold_of_0_pass():
     passed, _ = outcomes(_rules.OfHits, (None, 3), "metrics", ZERO)
     assert passed == set(ZERO)

@@ -129,6 +129,12 @@ class OfLabels(Rule):
         return _falls(np.array([_mean(v) for v in values[3:]]))
 
 
+def _moves(a: Values, b: Values) -> bool:
+    """Whether values differ, however flat a smooth metric is."""
+    pairs = zip(a, b, strict=True)
+    return any(np.max(abs(x - y), initial=0) > 1e-5 for x, y in pairs)
+
+
 class OfHits(Rule):
     """A metric does not decide at 0.5, nor between 0 and 1 alone."""
 
@@ -149,8 +155,7 @@ class OfHits(Rule):
         if _same(values[7], values[-1]):
             return False  # Right and wrong are the same to it.
         below, between, above, *levels = values[:7]
-        at_zero = not _same(levels[0], levels[1])
-        at_half = not _same(levels[2], levels[3])
+        at_zero, at_half = _moves(*levels[:2]), _moves(*levels[2:])
         if at_zero and at_half:  # It changes everywhere.
             means = np.array([_mean(v) for v in values[7:]])
             return _falls(means) or _falls(-means)

@@ -14,6 +14,8 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
   `_user_weighted_metrics`;
 - a step passes targets on as they are, and an epoch or an evaluation ends with
   `get_metrics_result`;
+- `compile` without a loss leaves in place what an earlier one made and got, and
+  all that the last one got lies in `_compile_config`;
 - assignment to an attribute tracks the value, and saving walks `dir(model)`.
 """
 
@@ -192,6 +194,12 @@ def updates(model: Any, *state: Any) -> Any:
         scope = keras.StatelessScope(state_mapping=mapping)
     with scope:
         return keras.ops.convert_to_tensor(model.optimizer.iterations)
+
+
+def forget_replaced_loss(model: Any) -> None:
+    """Has `compile(loss=None)` mean no loss, after another `compile` too."""
+    if model.loss is not None and model._compile_config.config["loss"] is None:
+        model.loss = model._compile_loss = None
 
 
 def compiled_loss(

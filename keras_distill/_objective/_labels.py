@@ -67,7 +67,8 @@ def without_void(
     one_hot = len(shape) == rank and shape[-1] != 1
     if ignored is None or one_hot:
         return labels, sample_weight
-    void = ops.equal(labels, ops.cast(ignored, labels.dtype))
+    # Not in the labels' dtype, in which -1 may be class 255.
+    void = ops.equal(ops.cast(labels, "int32"), ignored)
     labels = ops.where(void, ops.zeros_like(labels), labels)
     if len(shape) == rank:
         void = ops.squeeze(void, axis=-1)
