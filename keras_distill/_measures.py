@@ -8,6 +8,8 @@ from keras import ops
 from keras_distill import losses, transforms
 
 Tensor = Any
+# What no `ignore_class` is, for several labels or none in a one-hot row.
+_NO_CLASS = -(2**31)
 
 
 def relative(teacher: Tensor, student: Tensor) -> dict[str, Any]:
@@ -41,10 +43,15 @@ def absolute(name: str, logits: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
-    """As `_data.class_numbers`, of tensors, whose values no step can refuse."""
+    """As `_data.class_numbers`, of tensors, whose values no step can refuse.
+
+    A row in the shape of the logits that does not sum to 1 is no class.
+    """
     shape = tuple(logits.shape)
     if tuple(labels.shape) == shape and shape[-1] != 1:
-        labels = ops.argmax(labels, axis=-1)
+        total = ops.sum(ops.cast(labels, "float32"), axis=-1)
+        one = ops.abs(total - 1) < 1e-2
+        labels = ops.where(one, ops.argmax(labels, axis=-1), _NO_CLASS)
     elif len(labels.shape) == len(shape):
         labels = ops.squeeze(labels, axis=-1)
     return ops.cast(labels, "int32")

@@ -74,6 +74,13 @@ def number_of(name: str, value: Any) -> Any:
 
 def checked(check: Callable[[Any], float], value: Any) -> Any:
     """A number as it is checked, or a schedule that begins with one."""
+    if callable(value) and not is_schedule(value):
+        raise TypeError(
+            "What stands for a number must be one of keras.optimizers."
+            f"schedules. Received: {type(value).__name__} {value!r}. Pass a "
+            "number, a subclass of keras.optimizers.schedules."
+            "LearningRateSchedule, or set numbers in a callback."
+        )
     if not is_schedule(value):
         return check(value)
     first = value(ops.convert_to_tensor(0))

@@ -153,7 +153,8 @@ def one_output(name: str, model: keras.Model) -> None:
     if count > 1:
         raise ValueError(
             f"`{name}` must have one output. Received: {count} outputs. Make "
-            "one model per output first."
+            "one model per output first, for example "
+            "keras.Model(model.inputs, model.outputs[0])."
         )
 
 
@@ -188,9 +189,9 @@ def distillation_loss(loss: Any) -> None:
     if not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`distillation_loss` must be a keras.losses.Loss instance. "
-            f"Received: distillation_loss={loss!r}. Pass one of kd.losses, "
-            "for example "
-            "kd.losses.SoftTargets(temperature=4.0)."
+            f"Received: distillation_loss={loss!r}. Pass an object, for "
+            "example kd.losses.SoftTargets(temperature=4.0) for logits, or "
+            "keras.losses.MeanSquaredError() for values."
         )
     if loss.reduction in (None, "none"):
         raise ValueError(

@@ -56,26 +56,27 @@ class Distiller(Logged, Changeable):
     entry, for an output without a teacher. The teacher has the outputs that
     want one: by name where both models name them, else in order.
 
-    What can be changed: both weights, `distillation_loss`, its `temperature`
-    and `teacher`, at any moment, in a callback too. It is checked at once and
-    in force at the next step. New numbers compile nothing anew, except from or
-    to 0. One of `keras.optimizers.schedules` may stand for a number; it follows
-    the optimizer's updates, ends at 0 as a weight and at 0.001 as a
-    temperature, and is logged as it is after the step or epoch. A loss of one's
-    own names its numbers, `numbers = ("temperature",)`, and gets tensors.
+    Both weights, `distillation_loss`, its `temperature` and `teacher` may be
+    set at any moment, in a callback too, a structure as a whole: checked at
+    once, in force at the next step, compiling nothing anew for a new number
+    except from or to 0. One of `keras.optimizers.schedules` may stand for a
+    number. It is read at `optimizer.iterations`, so it goes on after loading
+    and starts anew with `compile`; a weight that it takes below 0 is 0, a
+    temperature below 0.001 is 0.001. A loss of one's own names its numbers,
+    `numbers = ("temperature",)`, and gets tensors.
 
-    Logs of training: `loss`, `hard_loss`, `soft_loss`, the compiled metrics,
-    `<output>_soft_loss` where several outputs have one, and what is scheduled.
-    Those of evaluation are a plain student's.
+    Logs of training: `loss`, the compiled metrics, `hard_loss` and `soft_loss`
+    (sums over outputs, not yet weighted here), `<output>_soft_loss` where
+    several outputs have one, and what is scheduled, as after the last step, but
+    not what a callback sets. Those of evaluation are a plain student's.
 
     `compile`: losses and metrics must fit what the distillation loss compares,
-    which is tried out before a fit; see `kd.losses.on_logits`. Beside classes
-    and labels they take logits, `from_logits=True`, and metrics of labels have
-    the threshold 0. `loss=None` trains on the teacher alone: `fit(x)` without
-    labels, or with labels for metrics only, which asks for
-    `hard_loss_weight=0`. A label that the compiled loss ignores is an
-    unlabelled example to the distillation loss; a `sample_weight` of 0 takes it
-    out. A loss that uses labels gives it weight 0.
+    which is tried out before a fit; see `kd.losses.on_logits`. Those of classes
+    or labels take logits: `from_logits=True`, or the threshold 0 in metrics of
+    labels. `loss=None` trains on the teacher alone: `fit(x)` without labels, or
+    with labels for metrics only, which asks for `hard_loss_weight=0`. Where the
+    compiled loss ignores a label, by `ignore_class`, the distillation loss
+    still counts, unless it uses labels or `sample_weight` is 0 there.
 
     The first step of a fit, and each one with `compile(run_eagerly=True)`, is
     checked for outputs that are not finite or are probabilities, and for labels
@@ -103,12 +104,14 @@ class Distiller(Logged, Changeable):
             a dict, `keras.Model({"pixels": ...}, ...)`, reads its own entries.
         student: The Keras model to train, with outputs of the same shape.
         distillation_loss: A `keras.losses.Loss`, or a structure of them. Those
-            of `kd.losses` compare logits, of classes or of labels, any other
-            compares the outputs as they are: `MeanSquaredError()` for values.
+            of `kd.losses` compare logits, of classes or of labels. Any other
+            compares the outputs as they are: `keras.losses.MeanSquaredError()`
+            for values.
         hard_loss_weight: Weight of the compiled loss, at least 0. `None` is
             what the loss has in `default_weights`: 0.1 for `SoftTargets`,
-            `SigmoidTargets` and `LogitMatching`, 1 for others. A loss set later
-            changes no weight.
+            `SigmoidTargets` and `LogitMatching`, 1 for others. Losses that
+            differ there need both weights. A loss set later changes no weight.
+            `compile(loss_weights=...)` weighs outputs.
         soft_loss_weight: Weight of the distillation loss, at least 0, or a
             structure of weights. `None`: 0.9, a `beta` near the paper's for
             `TTM` and `WTTM`, 1 for others.
@@ -303,7 +306,10 @@ class Distiller(Logged, Changeable):
         self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any
     ) -> Tensor:
         labels, numbers = targets.labels, targets.numbers
-        soft_alone = self.loss is None and self._objective.uses_labels
+        # The distillation loss itself asks for labels, or is all they are for.
+        soft_alone = self._objective.uses_labels and (
+            self.loss is None or labels is None
+        )
         if self.hard_loss_weight and not soft_alone:
             _data_checks.labels_used(labels, self.loss, self.hard_loss_weight)
         self._check_values(targets, y_pred, sample_weight)

@@ -31,6 +31,9 @@ class Ensemble(FrozenVariables):
     p_m - log sum_m w_m (1 - p_m)`, or `sum_m w_m v_m`. All of it is computed in
     log space, in at least float32.
 
+    It is no mean of values: for regression, average outputs by
+    `keras.layers.Average` in a model of one's own.
+
     The members are frozen: they run in inference mode, none of their variables
     is trained, and their own `trainable` flags stay as they are.
 

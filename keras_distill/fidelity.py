@@ -61,7 +61,8 @@ def evaluate_fidelity(
     With `kind="labels"`, for sigmoid heads, each label of each example counts
     as an example with two classes, of logits 0 and `z`: the likelihood is the
     binary cross-entropy, the divergence that of Bernoulli distributions, all of
-    them means over labels, and there is no `agreement_at_5`.
+    them means over labels, and there is no `agreement_at_5`. Outputs that are
+    values, as in regression, have no fidelity here; use metrics of Keras.
 
     Args:
         teacher: A Keras model that ends in logits, shape `(..., classes)`.
@@ -69,7 +70,8 @@ def evaluate_fidelity(
         dataset: Anything that `keras.Model.evaluate` takes as its data: a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, or a
             tuple of arrays `(x,)`, `(x, y)` or `(x, y, sample_weight)`. Labels
-            are class numbers, or one-hot in the shape of the logits; with
+            are class numbers, or one-hot in the shape of the logits, where a
+            row sums to 1; with
             `kind="labels"`, 0 or 1 in the shape of the logits.
         kind: What the logits are of: "classes" that exclude each other, or
             "labels" that do not, with a sigmoid for each.
@@ -234,7 +236,10 @@ class _Comparison(FedModel):
         """Refuses labels that no step could refuse."""
         wrong = int(self._no_classes.result())
         if wrong:
-            needed = "class numbers from 0, below the number of output units"
+            needed = (
+                "class numbers from 0, below the number of output units, or "
+                "one-hot (kind='labels' is for more than one in a row)"
+            )
             if self._of_labels:
                 needed = "0 or 1 for each output unit"
             raise ValueError(

@@ -231,10 +231,33 @@ def kd_from(config, model):
 REFUSED = {
     "hard_loss_weight": (-1, ValueError, "`hard_loss_weight` must not be neg"),
     "soft_loss_weight": ("1", TypeError, "`soft_loss_weight` must be a real"),
-    "distillation_loss": ("mse", TypeError, "must be a keras.losses.Loss inst"),
+    "distillation_loss": ("mse", TypeError, "keras.losses.MeanSquaredError()"),
     "teacher": ("linear", TypeError, "`teacher` must be a keras.Model"),
     "student": (models.linear(), AttributeError, "new kd.Distiller"),
 }
+
+
+def test_a_number_of_a_loss_is_not_set_on_the_distiller():
+    model = made()
+    assert not hasattr(model, "temperature")
+    with pytest.raises(AttributeError, match="distillation_loss.temperature"):
+        model.temperature = 3.0
+    assert not hasattr(model, "temperature")
+    model.target_weight = 3.0  # No number of this loss.
+    model.distillation_loss = kd.losses.DKD()
+    with pytest.raises(
+        AttributeError, match="DKD. Received: distiller.target_w"
+    ):
+        model.target_weight = 2.0
+
+
+def test_a_subclass_may_have_an_attribute_of_that_name():
+    class Named(kd.Distiller):
+        temperature = None
+
+    model = Named(models.linear(2), models.linear(), kd.losses.TTM(2.0))
+    model.temperature = 3.0
+    assert model.temperature == 3.0
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -299,6 +322,8 @@ def test_weights_cannot_be_set_to_none():
     model = made()
     with pytest.raises(TypeError, match="`hard_loss_weight` must be a real"):
         model.hard_loss_weight = None
+    with pytest.raises(TypeError, match="compile.loss_weights=.... to weigh"):
+        model.hard_loss_weight = {"output": 1.0}
     assert weights_of(model) == (0.3, 0.7)
 
 

@@ -55,14 +55,17 @@ def fit(model, given):
 
 SIGMOID = "kd.losses.SigmoidTargets(temperature)"
 MEAN_SQUARED = "keras.losses.MeanSquaredError() as the distillation loss"
-FROM_LOGITS = "that takes logits, for example keras.losses.Sparse"
+FROM_LOGITS = "from_logits=True, or another that takes logits, for example "
+LOSS_FROM_LOGITS = f"{FROM_LOGITS}keras.losses.Sparse"
+METRIC_FROM_LOGITS = f"{FROM_LOGITS}keras.metrics.Sparse"
+METRIC_ELSE = "for example keras.metrics.SparseCategoricalAccuracy()"
 IF_YOU_KNOW = "kd.losses.on_logits"
 THRESHOLD = "keras.metrics.BinaryAccuracy(threshold=0.0)"
 LOSSES_REFUSED = [
-    (CLASSES, L.CategoricalCrossentropy(), FROM_LOGITS),
-    (CLASSES, "sparse_categorical_crossentropy", FROM_LOGITS),
-    (CLASSES, "ce", FROM_LOGITS),
-    (CLASSES, L.categorical_focal_crossentropy, FROM_LOGITS),
+    (CLASSES, L.CategoricalCrossentropy(), LOSS_FROM_LOGITS),
+    (CLASSES, "sparse_categorical_crossentropy", LOSS_FROM_LOGITS),
+    (CLASSES, "ce", LOSS_FROM_LOGITS),
+    (CLASSES, L.categorical_focal_crossentropy, LOSS_FROM_LOGITS),
     (CLASSES, BINARY, SIGMOID),
     (CLASSES, L.BinaryFocalCrossentropy(), SIGMOID),
     (CLASSES, "bce", SIGMOID),
@@ -95,11 +98,14 @@ def test_a_loss_that_contradicts_is_refused_and_mended(kind, given, fix):
 
 
 METRICS_REFUSED = [
-    (CLASSES, "sparse_categorical_crossentropy", FROM_LOGITS),
-    (CLASSES, M.SparseCategoricalCrossentropy(), FROM_LOGITS),
+    (CLASSES, "sparse_categorical_crossentropy", METRIC_FROM_LOGITS),
+    (CLASSES, M.SparseCategoricalCrossentropy(), METRIC_FROM_LOGITS),
     (CLASSES, M.AUC(), SIGMOID),
+    (CLASSES, M.AUC(), METRIC_ELSE),
     (CLASSES, M.Precision(), IF_YOU_KNOW),
+    (CLASSES, M.Precision(), METRIC_ELSE),
     (CLASSES, "kl_divergence", IF_YOU_KNOW),
+    (CLASSES, "kl_divergence", METRIC_ELSE),
     (CLASSES, M.F1Score(threshold=0.5), IF_YOU_KNOW),
     (LABELS, M.BinaryAccuracy(), THRESHOLD),
     (LABELS, M.AUC(), "with from_logits=True"),
@@ -323,6 +329,15 @@ def test_an_output_is_named_where_something_contradicts(row):
     with pytest.raises(ValueError, match="does not fit") as error:
         check(loss, metrics, *kinds)
     assert text in str(error.value)
+
+
+def test_an_output_may_have_a_distillation_loss_of_its_own():
+    advice = r"distillation_loss=\{'b': ..., ...\}, without those that"
+    with pytest.raises(ValueError, match=advice):
+        check({"a": SPARSE, "b": "mse"}, None, CLASSES, CLASSES)
+    with pytest.raises(ValueError, match="'mae'") as error:
+        check(None, {"b": ["mae"]}, CLASSES, CLASSES)
+    assert "distillation_loss=" not in str(error.value)
 
 
 def test_outputs_of_a_dict_have_the_names_of_keys_and_of_layers():

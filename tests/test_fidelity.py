@@ -2,6 +2,7 @@
 
 import backend
 import keras
+import models
 import numpy as np
 import pytest
 import reference
@@ -417,5 +418,32 @@ def test_sigmoid_heads_are_told_by_an_argument():
         fidelity(sigmoid, model(2), labelled(2), kind="labels")
     with pytest.raises(ValueError, match="Received: kind='sigmoid'"):
         fidelity(model(2), model(2), labelled(2), kind="sigmoid")
-    with pytest.raises(ValueError, match="whose logits are those of labels"):
-        fidelity(kd.Ensemble([model()], kind="labels"), model(), data())
+    ensemble = kd.Ensemble([model()], kind="labels")
+    with pytest.raises(ValueError, match="those of labels.*pass kind='labels'"):
+        fidelity(ensemble, model(), data())
+
+
+@pytest.mark.parametrize("row", [[1, 1, 0], [0, 0, 0]], ids=["both", "none"])
+@pytest.mark.parametrize("ignored", [None, -1])
+def test_labels_that_do_not_exclude_each_other_are_no_classes(row, ignored):
+    x, y = data(classes=3)
+    y = np.eye(3, dtype="int32")[y]
+    y[5] = row
+    with pytest.raises(ValueError, match="kind='labels'.*1 labels that are"):
+        fidelity(model(3), model(3), (x, y), ignore_class=ignored)
+    weight = np.arange(ROWS) != 5
+    found = fidelity(model(3), model(3), (x, y, weight), ignore_class=ignored)
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_shares_of_classes_are_labels():
+    x, y = data()
+    y = 0.9 * np.eye(CLASSES)[y] + 0.1 / CLASSES
+    first, second = model(), model()
+    actual = fidelity(first, second, (x, y))
+    assert actual == fidelity(first, second, (x, y.argmax(-1)))
+
+
+def test_two_outputs_are_refused():
+    with pytest.raises(ValueError, match=r"Model\(model.inputs, model.outputs"):
+        fidelity(models.two_outputs(), model(), data())

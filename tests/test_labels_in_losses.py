@@ -163,8 +163,10 @@ def test_labels_keep_their_dtype():
 
 
 @pytest.mark.parametrize("run_eagerly", [True, False])
-def test_unlabelled_data_are_refused(run_eagerly):
-    model = distilled(compiled=None, run_eagerly=run_eagerly)
+@pytest.mark.parametrize("compiled", [None, models.CROSSENTROPY])
+def test_unlabelled_data_are_refused(run_eagerly, compiled):
+    # By the loss, whatever is compiled: `loss=None` would not help.
+    model = distilled(compiled=compiled, run_eagerly=run_eagerly)
     with pytest.raises(ValueError, match="DKD uses labels.*without labels"):
         models.step(model, X)
 

@@ -295,6 +295,15 @@ def test_a_schedule_of_temperatures_is_checked_at_step_0(
     assert loss.temperature == 2.0
 
 
+def test_a_function_is_no_schedule():
+    model = made()
+    message = "must be one of keras.optimizers.schedules. Received: function.*"
+    with pytest.raises(TypeError, match=message + "LearningRateSchedule, or"):
+        model.distillation_loss.temperature = lambda step: 1.0
+    with pytest.raises(TypeError, match=message):
+        model.soft_loss_weight = lambda step: 1.0
+
+
 @pytest.mark.parametrize("name", ["hard_loss_weight", "soft_loss_weight"])
 def test_a_schedule_of_weights_is_checked_at_step_0(name):
     model = made()

@@ -396,6 +396,10 @@ REFUSED = {
         lambda: distilled([SOFT]),
         r"`distillation_loss` must go with.*a list of 1",
     ),
+    "a name beside an unknown one": (
+        lambda: distilled({"a": SOFT, "c": SOFT}),
+        r"by name, without those that have none, or",
+    ),
     "a list for a dict": (
         lambda: distilled([SOFT, SOFT], student=heads(by_name)),
         "in a list where the outputs are in one",

@@ -534,7 +534,7 @@ REFUSED = [
     (
         ValueError,
         {"compile": {"loss": "sparse_categorical_crossentropy"}},
-        "Pass one that takes logits",
+        "another that takes logits",
     ),
     (
         ValueError,

@@ -15,9 +15,11 @@ from keras_distill._compiled._marks import (
 from keras_distill._compiled._pairing import LOSS, Item, Output
 
 _SOFTMAX = "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
+_ACCURACY = "keras.metrics.SparseCategoricalAccuracy()"
 _SIGMOID = "keras.losses.BinaryCrossentropy(from_logits=True)"
 _FIX = {
-    "softmax": f"Pass one that takes logits, for example {_SOFTMAX}.",
+    "softmax": "Pass it with from_logits=True, or another that takes logits, "
+    f"for example {_SOFTMAX}.",
     "sigmoid": "For labels that do not exclude each other, or one unit, pass "
     "kd.losses.SigmoidTargets(temperature) as the distillation loss, beside "
     f"{_SIGMOID}; for classes that do, {_SOFTMAX} to `compile()`.",
@@ -26,6 +28,14 @@ _FIX = {
     f"{_SOFTMAX} to `compile()`.",
     "unknown": f"Pass one that takes logits, for example {_SOFTMAX}. If it is "
     "meant to change, say so with kd.losses.on_logits.",
+    "softmax metric": "Pass it with from_logits=True, or another that takes "
+    "logits, for example keras.metrics.SparseCategoricalCrossentropy("
+    "from_logits=True).",
+    "sigmoid metric": "For labels that do not exclude each other, or one unit, "
+    "pass kd.losses.SigmoidTargets(temperature) as the distillation loss; for "
+    f"classes that do, a metric of theirs, for example {_ACCURACY}.",
+    "unknown metric": f"Pass one that takes logits, for example {_ACCURACY}. "
+    "If it is meant to change, say so with kd.losses.on_logits.",
     "softmax beside sigmoid": f"Pass {_SIGMOID} to `compile()`, or "
     "kd.losses.SoftTargets(temperature) as the distillation loss.",
     "unknown beside sigmoid": f"Pass {_SIGMOID}; for outputs that are values, "
@@ -93,8 +103,12 @@ class _Beside:
             certain = verdict is False or (
                 verdict is not True and self.says is False
             )
-            return _FIX[self._what_it_is()] if certain else None
+            return self._fix_beside_softmax() if certain else None
         return self._fix_beside_sigmoid(verdict)
+
+    def _fix_beside_softmax(self) -> str:
+        what, role = self._what_it_is(), self.item.role
+        return _FIX[what if role == LOSS else f"{what} metric"]
 
     def _what_it_is(self) -> str:
         """Found out by other rules, on what it would be on logits."""
@@ -129,7 +143,7 @@ class _Beside:
         return (
             f"The student ends in logits, but `{self.item.role}` of "
             f"`compile()`{self._place()} expects probabilities. Received: "
-            f"{self.item.role}={self.item.given!r}. {fix}"
+            f"{self.item.role}={self.item.given!r}. {fix}{self._of_each()}"
         )
 
     def does_not_fit(self, fix: str) -> str:
@@ -137,7 +151,7 @@ class _Beside:
             f"`{self.item.role}` of `compile()`{self._place()} does not fit "
             f"the distillation loss {_name(self.output.loss)}, which "
             f"{_RULE[self.output.kind]}. Received: {self.item.role}="
-            f"{self.item.given!r}. {fix}"
+            f"{self.item.given!r}. {fix}{self._of_each()}"
         )
 
     def could_not_be_tried(self, error: Exception) -> str:
@@ -146,6 +160,15 @@ class _Beside:
             f"tried out on logits. Received: {self.item.role}="
             f"{self.item.given!r}; {_first_line(error)}. Make sure that it "
             "takes logits, and say so with kd.losses.on_logits."
+        )
+
+    def _of_each(self) -> str:
+        names = self.output.names
+        if not names or self.item.role != LOSS:
+            return ""
+        return (
+            " Outputs of several kinds take one each: distillation_loss="
+            f"{{{names[-1]!r}: ..., ...}}, without those that have none."
         )
 
     def _place(self) -> str:

@@ -113,22 +113,27 @@ def require_logits(
     if isinstance(kinds, str):
         kinds = [kinds] * max(len(heads), 1)
     if len(kinds) == 1:
-        _require_kind(name, model, kinds[0])
+        _require_kind(name, model, kinds[0], labels_by)
     for head, kind in zip(heads, kinds, strict=False):
         if kind not in (None, _kinds.VALUES):
             _require_head(name, model, head, kind, labels_by)
 
 
-def _require_kind(name: str, model: keras.Model, kind: str | None) -> None:
+def _require_kind(
+    name: str, model: keras.Model, kind: str | None, labels_by: str
+) -> None:
     """Refuses a model that says itself that its logits are others."""
     said = getattr(model, "kind", kind)
     both = (_kinds.CLASSES, _kinds.LABELS)
     if kind in both and said in both and said != kind:
+        of_labels = labels_by and said == _kinds.LABELS
+        how = f": pass {labels_by}" if of_labels else ""
         raise ValueError(
             f"`{name}` must end in logits of {kind}. Received: {name}="
             f"{model.name!r}, whose logits are those of {said}. A softmax of "
-            "classes and sigmoids of labels are different things: compare "
-            f"{said}, or make {name} of other models."
+            f"classes and sigmoids of labels are different things. Compare "
+            f"{said}{how}; or make {name} of other models, a kd.Ensemble with "
+            f"kind={kind!r}."
         )
 
 
@@ -139,6 +144,9 @@ def _require_head(
     of_classes = kind == _kinds.CLASSES
     labels = labels_by and f" For labels that do not, pass {labels_by}."
     one_unit = labels_by and f", or keep the one and pass {labels_by}"
+    values = ""
+    if labels_by == _kinds.BY_LOSS:
+        values = " Pass keras.losses.MeanSquaredError() for values."
     if head.activation == "sigmoid" and of_classes:
         raise ValueError(
             f"`{name}` must end in logits of classes that exclude each other, "
@@ -161,7 +169,7 @@ def _require_head(
         raise ValueError(
             f"`{name}` must have one output unit per class. {received} with a "
             "single unit, whose softmax is always 1. Give a binary classifier "
-            f"two units{one_unit}."
+            f"two units{one_unit}.{values}"
         )
 
 

@@ -57,7 +57,22 @@ class Changeable(Saved):
                 f"{value!r}. Make a new kd.Distiller(teacher, student, ...), "
                 "or give this student other weights with student.set_weights."
             )
+        if not hasattr(type(self), name):
+            self._is_no_number_of_a_loss(name, value)
         super().__setattr__(name, value)
+
+    def _is_no_number_of_a_loss(self, name: str, value: Any) -> None:
+        """Refuses `distiller.temperature = 4.0`, which no step would read."""
+        objective = vars(self).get("_objective")
+        for term in objective.terms if objective else ():
+            if name in getattr(term.loss, "numbers", ()):
+                raise AttributeError(
+                    f"`{name}` is a number of a distillation loss, "
+                    f"{type(term.loss).__name__}. Received: distiller.{name} = "
+                    f"{value!r}. Set distiller.distillation_loss.{name}, or "
+                    f"that of one output, distiller.distillation_loss[...]."
+                    f"{name}."
+                )
 
     @property
     def hard_loss_weight(self) -> Any:

@@ -104,8 +104,8 @@ def of_each(
     raise ValueError(
         f"`{what}` must go with the outputs of the student. Received: "
         f"{_shown(given)}, for {listed(outputs)}. Pass one for all, or one for "
-        "each: in the structure of the outputs, by name, or in a list where "
-        "the outputs are in one."
+        "each: in the structure of the outputs, in a dict by name, without "
+        "those that have none, or in a list where the outputs are in one."
     )
 
 

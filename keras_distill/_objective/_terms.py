@@ -194,7 +194,7 @@ def objective(
 ) -> Objective:
     """Checks losses and weights, alone and together."""
     _checked_losses(distillation_loss)
-    hard = _weight("hard_loss_weight", hard_loss_weight)
+    hard = _hard_weight(hard_loss_weight)
     soft = soft_loss_weight
     if keras.tree.is_nested(soft):
         soft = keras.tree.map_structure(_weight_or_none, soft)
@@ -215,6 +215,13 @@ def objective(
 def _weight(name: str, value: Any) -> Any:
     check = functools.partial(_validation.weight, name)
     return _schedules.checked(check, value)
+
+
+def _hard_weight(value: Any) -> Any:
+    if keras.tree.is_nested(value):
+        fix = "Pass one number, and compile(loss_weights=...) to weigh outputs."
+        _validation.finite_number("hard_loss_weight", value, fix)
+    return _weight("hard_loss_weight", value)
 
 
 def _weight_or_none(value: Any) -> Any:

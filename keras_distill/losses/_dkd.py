@@ -136,16 +136,18 @@ class DKD(NumberedLoss):
     sure teacher knows of the other classes; here it has a weight of its own.
 
     The loss uses labels: a Distiller gives it those of the data, in their own
-    dtype, and a call of one's own passes them beside the teacher's logits. A
-    Distiller's default weights are the paper's 1 and 1. The paper lets this
-    term grow from 0 over the first 20 epochs of 240.
+    dtype, with weight 0 where the compiled loss has them as `ignore_class`, and
+    a call of one's own passes them beside the teacher's logits. A Distiller's
+    default weights are the paper's 1 and 1. The paper lets this term grow from
+    0 over the first 20 epochs of 240.
 
     Args:
         target_weight: The paper's `alpha`, at least 0.
         nontarget_weight: The paper's `beta`, at least 0.
-        temperature: `T`, greater than 0, applied to teacher and student. Each
-            of the three is an attribute that may be set at any moment, in a
-            Distiller to one of `keras.optimizers.schedules`.
+        temperature: `T`, greater than 0, applied to teacher and student; not
+            the first argument here, as it is of other losses. Each of the three
+            is an attribute that may be set at any moment, in a Distiller to one
+            of `keras.optimizers.schedules`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.

@@ -57,7 +57,9 @@ class SigmoidTargets(TemperedLoss):
     al. 2015, section 2, for labels that do not exclude each other; see
     `kd.losses.sigmoid_targets`. It goes beside
     `keras.losses.BinaryCrossentropy(from_logits=True)`, on the logits before
-    the sigmoid: `kd.as_logits` removes one.
+    the sigmoid: `kd.as_logits` removes one. Metrics are those of logits, such
+    as `keras.metrics.BinaryAccuracy(threshold=0.0)`: by `"accuracy"` Keras
+    understands the most probable one of several labels.
 
     The default weights of a Distiller are those of `SoftTargets`, 0.1 and 0.9:
     both losses are means over labels, and `T^2` keeps the size of the gradient
