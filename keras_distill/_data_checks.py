@@ -56,7 +56,8 @@ def labels_in_range(below: int, above: int, size: int, classes: int) -> None:
             f"each of the {classes} output units. Received: {below} labels "
             f"below 0 and {above} above {classes - 1}, of {size}. Check the "
             "label encoding, give both models more units, or name the label "
-            "that stands for none as the compiled loss's `ignore_class`."
+            "that stands for none as the compiled loss's `ignore_class`, in a "
+            "loss function of your own as the default of that argument."
         )
 
 

@@ -2,6 +2,7 @@
 
 import backend
 import keras
+import models
 import numpy as np
 import pytest
 from keras import layers, ops
@@ -346,3 +347,22 @@ def test_outputs_of_a_dict_have_the_names_of_keys_and_of_layers():
     found = _pairing.outputs_of(keras.Model(x, heads), [CLASSES])
     assert [o.shape for o in found] == [(None, 2), (None, 3)]
     assert found[0].names == ("b", "x")
+
+
+class ForEachClass(keras.losses.Loss):
+    """A loss of a user with a constant for each of its classes."""
+
+    def call(self, y, z):
+        shifted = z + keras.ops.convert_to_tensor([0.1, 0.5, 0.4])
+        return keras.losses.sparse_categorical_crossentropy(
+            y, shifted, from_logits=True
+        )
+
+
+def test_a_teacher_tells_the_outputs_of_a_student_that_does_not():
+    student = models.Recorder(models.linear())
+    model = models.distiller(
+        models.linear(seed=2), student, loss=ForEachClass()
+    )
+    logs = models.step(model, *models.data(8))
+    assert np.isfinite(logs["hard_loss"])

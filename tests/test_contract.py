@@ -17,7 +17,8 @@ import keras_distill as kd
 
 HARD, SOFT = 0.3, 0.7
 EXAMPLES, BATCH = 20, 4  # Five steps: one execution of four, and one of one.
-TORCH = keras.backend.backend() == "torch"
+BACKEND = keras.backend.backend()
+TORCH = BACKEND == "torch"
 
 # How the steps are run: arguments of `compile` and of the optimizer, a policy.
 WAYS = {
@@ -44,7 +45,15 @@ X, Y = models.data(EXAMPLES)
 WEIGHTS = np.arange(EXAMPLES, dtype="float32") / EXAMPLES
 
 
-@pytest.fixture(params=WAYS)
+# All of them on one backend; on another those that have most in them.
+TRIED = {
+    "jax": list(WAYS),
+    "tensorflow": ["plainly", "all at once"],
+    "torch": ["plainly", "with averages", "in float16"],
+}
+
+
+@pytest.fixture(params=TRIED[BACKEND])
 def way(request):
     if TORCH and "steps_per_execution" in WAYS[request.param][0]:
         pytest.skip("Keras on torch has no steps_per_execution")
