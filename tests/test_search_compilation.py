@@ -17,10 +17,15 @@ import keras_distill as kd
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:(currentThread|getName)\(\) is deprecated:DeprecationWarning"
 )
-on_jax = pytest.mark.skipif(
-    keras.backend.backend() != "jax",
-    reason="JAX alone keeps what it has compiled",
-)
+
+
+def on_jax(test):
+    skipped = pytest.mark.skipif(
+        keras.backend.backend() != "jax", reason="compiled programs of JAX"
+    )
+    return pytest.mark.slow(skipped(test))
+
+
 X, Y = models.data(20)
 LOGITS = np.linspace(-3, 3, 60, dtype="float32").reshape(20, 3)
 DATA = kd.WithTeacherLogits(X, LOGITS)

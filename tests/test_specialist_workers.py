@@ -11,7 +11,7 @@ from specialist_problem import SETS, SHORT, assert_same
 
 from keras_distill.specialists import train_specialists
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

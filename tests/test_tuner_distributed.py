@@ -16,7 +16,7 @@ import tuner_worker
 
 import keras_distill as kd
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 
 SECONDS = 120
 TRIALS = [str(i) for i in range(tuner_worker.TRIALS)]
