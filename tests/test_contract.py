@@ -18,7 +18,6 @@ import keras_distill as kd
 HARD, SOFT = 0.3, 0.7
 EXAMPLES, BATCH = 20, 4  # Five steps: one execution of four, and one of one.
 BACKEND = keras.backend.backend()
-TORCH = BACKEND == "torch"
 
 # How the steps are run: arguments of `compile` and of the optimizer, a policy.
 WAYS = {
@@ -55,8 +54,6 @@ TRIED = {
 
 @pytest.fixture(params=TRIED[BACKEND])
 def way(request):
-    if TORCH and "steps_per_execution" in WAYS[request.param][0]:
-        pytest.skip("Keras on torch has no steps_per_execution")
     return Way(*WAYS[request.param])
 
 
