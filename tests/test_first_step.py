@@ -412,13 +412,13 @@ def test_a_teacher_replaced_within_a_fit_is_looked_at(kind):
 
 def updates(kind):
     """How many the student has made when the error comes."""
-    return int(BACKEND == "tensorflow" and kind != "eager")
+    if BACKEND != "tensorflow" or kind == "eager":
+        return 0
+    return STEPS[kind].get("steps_per_execution", 1)
 
 
 @each_kind_of_step
 def test_a_refused_student_is_there_to_be_trained(kind):
-    if kind == "several" and BACKEND == "tensorflow":
-        pytest.skip("then it has made all updates of one execution")
     student = Hidden("softmax")
     student(X)
     before = models.snapshot(student)
@@ -426,7 +426,8 @@ def test_a_refused_student_is_there_to_be_trained(kind):
     with pytest.raises(ValueError, match=f"student {SOFTMAX}"):
         fit(model)
     assert int(model.optimizer.iterations.value) == updates(kind)
-    assert models.changed(before, models.snapshot(student)) == updates(kind)
+    moved = models.changed(before, models.snapshot(student))
+    assert moved == (updates(kind) > 0)
     fit(made(student=kd.as_logits(student), kind=kind))
 
 
