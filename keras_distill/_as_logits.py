@@ -84,10 +84,12 @@ def as_logits(model: keras.Model) -> keras.Model:
     The final softmax is removed: a softmax activation of the last layer, a
     Softmax layer, or either of them at the end of a nested model. Where the
     graph cannot be cut (a subclassed model, which is taken to output the
-    probabilities of a softmax, or a softmax followed by other layers) the
-    result is a `LogProbabilities` model. A final sigmoid is removed in the same
-    way, also from before layers that only change the shape. The variables are
-    shared, not copied: training one model trains the other.
+    probabilities of a softmax, or a softmax before layers that only change the
+    shape) the result is a `LogProbabilities` model. A final sigmoid is removed
+    in the same way, also from before such layers. A model in which anything
+    else comes after a softmax is returned as it is: what it gives need not be
+    probabilities. The variables are shared, not copied: training one model
+    trains the other.
 
     Args:
         model: A built Keras model whose output is a softmax, shape `(...,

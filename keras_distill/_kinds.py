@@ -10,8 +10,10 @@ LABELS = "labels"  # They do not: a sigmoid of each logit.
 LOGITS = "logits"  # Of classes or of labels, where it is not known of which.
 VALUES = "values"  # Outputs as they are.
 
+# A loss for each kind of logits.
+LOSSES = {CLASSES: "kd.losses.SoftTargets", LABELS: "kd.losses.SigmoidTargets"}
 # How a user says that labels do not exclude each other.
-BY_LOSS = "kd.losses.SigmoidTargets"
+BY_LOSS = LOSSES[LABELS]
 BY_KIND = "kind='labels'"
 
 

@@ -127,9 +127,9 @@ def named(numbers: dict, outputs: Sequence[str]) -> dict[str, Scheduled]:
     for output, weight, own in terms:
         found.append(("soft_loss_weight", output, weight))
         found += [(name, output, own[name]) for name in own]
-    found = [entry for entry in found if is_scheduled(entry[2])]
     logged = {}
-    for name, output, scheduled in found:
-        same = {other for of, _, other in found if of == name} == {scheduled}
-        logged[name if same else f"{output}_{name}"] = scheduled
+    for name, output, value in found:
+        if is_scheduled(value):
+            same = all(other == value for of, _, other in found if of == name)
+            logged[name if same else f"{output}_{name}"] = value
     return logged

@@ -13,17 +13,14 @@ from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.sample_weights import like_outputs
 from keras_distill._model import (
-    Changeable,
+    Guarded,
     Identity,
-    Logged,
     leaves_the_steps_to_keras,
-    warn_of_augmentation,
 )
 from keras_distill._objective import (
     Output,
     Targets,
     given_or_declared,
-    losses_of,
     names_of,
     objective,
     of_each,
@@ -36,7 +33,7 @@ Tensor = Any
 
 
 @register
-class Distiller(Logged, Changeable):
+class Distiller(Guarded):
     """Trains a student on labels and on a teacher's outputs at once.
 
     Formula: `hard_loss_weight * compiled loss + soft_loss_weight *
@@ -78,22 +75,13 @@ class Distiller(Logged, Changeable):
     compiled loss ignores a label, by `ignore_class`, the distillation loss
     still counts, unless it uses labels or `sample_weight` is 0 there.
 
-    The first step of a fit, and each one with `compile(run_eagerly=True)`, is
-    checked for outputs that are not finite or are probabilities, and for labels
-    that are no class numbers. On JAX both models run once more for it; on
-    TensorFlow a refused compiled step has already updated the student. Later,
-    outputs that are not finite give a loss of NaN, which
-    `keras.callbacks.TerminateOnNaN` stops; a label out of range counts 0 in the
-    cross-entropy on JAX, and on TensorFlow is an error on a CPU or NaN.
-
     Saving: `distiller.save` and checkpoints hold the student, the optimizer,
     the compile state and the teacher's fingerprint. A loaded Distiller predicts
     and evaluates at once, and trains again after `distiller.teacher = teacher`.
     `distiller.export` exports the student.
 
-    `compute_loss(x, y, y_pred, training=True)` in a loop of one's own gives the
-    objective, with `training=False` the student's compiled loss. A student with
-    steps or a `compute_loss` of its own, which would not be called, is refused.
+    A student with steps or a `compute_loss` of its own, which would not be
+    called, is refused.
 
     Args:
         teacher: A Keras model that takes the student's inputs, or `None` for a
@@ -169,23 +157,6 @@ class Distiller(Logged, Changeable):
         self._identity = Identity()
         self.teacher = teacher
 
-    def make_train_function(self, force: bool = False) -> None:
-        """Called by Keras before each `fit`; with `force` by anyone."""
-        if not force:  # In the middle of a change the two need not fit yet.
-            self._check_compiled()
-        super().make_train_function(force)
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Called by Keras before each `evaluate`."""
-        self._check_compiled()
-        super().make_test_function(force)
-
-    def _check_compiled(self) -> None:
-        """Before Keras builds what it then fails on; again for one batch."""
-        trainer.forget_replaced_loss(self)
-        losses = losses_of(self._objective, self.student)
-        self._checked.check(self, losses)
-
     # One training step: the teacher stage, then Keras's own step, whose losses
     # and metrics split the targets again.
 
@@ -196,47 +167,6 @@ class Distiller(Logged, Changeable):
         return self.student(
             own_entries(self.student, inputs), training=training
         )
-
-    def fit(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
-    ) -> keras.callbacks.History:
-        """As `keras.Model.fit`; weights without labels come in a dataset."""
-        _data_checks.not_empty("x", x)
-        x, y = _attached.unpack(x, y, kwargs)
-        _data_checks.weights_used(y, kwargs)
-        trainer.forget_replaced_loss(self)
-        self._check_validation(y, **kwargs)
-        if self._objective.has_soft_loss:
-            warn_of_augmentation(self.student)
-        self._check_compiled()
-        self._first_step.report.ask()
-        return super().fit(x, y, *args, **kwargs)
-
-    def _check_validation(
-        self,
-        y: Any,
-        validation_data: Any = None,
-        validation_split: float = 0.0,
-        **_: Any,
-    ) -> None:
-        if validation_data is not None or validation_split:
-            labels = _attached.labels_of(validation_data, y)
-            metrics = trainer.label_metrics(self)
-            _data_checks.something_to_evaluate(labels, self.loss, metrics)
-
-    def evaluate(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        """As `keras.Model.evaluate`; also of what a cache attached."""
-        x, y = _attached.unpack(x, y, kwargs)
-        self._check_compiled()
-        with self._phase(training=False):
-            return super().evaluate(x, y, *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.predict`; also of what a cache attached."""
-        x = x[0] if _attached.is_attached(x) else x
-        return super().predict(x, *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         # JAX passes (state, data), the other backends (data,).
@@ -290,6 +220,10 @@ class Distiller(Logged, Changeable):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
+        """The objective, in a loop of one's own too.
+
+        With `training=False` the student's compiled loss.
+        """
         if training and not isinstance(y, Targets):
             # Called by the user: Keras's own step has been through train_step.
             batch = x, y, sample_weight

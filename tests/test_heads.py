@@ -216,18 +216,36 @@ def test_a_loss_that_does_not_fit_the_heads_is_refused_later_too():
 
 def test_an_ensemble_of_the_other_kind_is_refused():
     classes = kd.Ensemble([head(3, seed=2)])
-    with pytest.raises(ValueError, match="logits of labels.*those of classes"):
+    with pytest.raises(ValueError, match="logits of labels.*logits of classes"):
         distiller(classes, head(3))
     of_labels = kd.Ensemble([head(3, seed=2)], kind="labels")
-    with pytest.raises(ValueError, match="logits of classes.*those of labels"):
+    with pytest.raises(ValueError, match="logits of classes.*logits of labels"):
         kd.Distiller(of_labels, head(3), kd.losses.SoftTargets(T))
+
+
+@pytest.mark.parametrize(
+    "kind, loss",
+    [("classes", kd.losses.SoftTargets), ("labels", kd.losses.SigmoidTargets)],
+)
+def test_logits_are_no_values(kind, loss):
+    """Of regressors with one unit an Ensemble gives the logarithm of 1."""
+    teacher = kd.Ensemble([head(2, seed=2), head(2, seed=3)], kind=kind)
+    squared = keras.losses.MeanSquaredError()
+    told = f"{loss.__name__}; for regressors.*Average"
+    with pytest.raises(ValueError, match=told):
+        kd.Distiller(teacher, head(2), squared)
+    made = kd.Distiller(None, head(2), squared)
+    with pytest.raises(ValueError, match=told):
+        made.teacher = teacher
+    squared.compares = kind
+    assert kd.Distiller(teacher, head(2), squared).teacher is teacher
 
 
 def test_a_kind_may_be_given_for_each_output():
     of_labels = kd.Ensemble([head(3, seed=2)], kind="labels")
     graph.require_logits("teacher", of_labels, ["labels"])
     graph.require_logits("teacher", of_labels, [None])
-    with pytest.raises(ValueError, match="logits of classes.*those of labels"):
+    with pytest.raises(ValueError, match="logits of classes.*logits of labels"):
         graph.require_logits("teacher", of_labels, ["classes"])
 
 

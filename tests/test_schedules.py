@@ -384,7 +384,7 @@ def test_numbers_of_several_outputs_are_told_apart_where_they_differ():
     soft = kd.losses.SoftTargets
     falling, rising = three([3.0, 2.0, 1.0]), three([1.0, 5.0, 9.0])
     one = of_two_heads({"a": soft(falling), "b": soft(4.0)}, 1.0)
-    assert one == {"temperature": 2.0}
+    assert one == {"a_temperature": 2.0}
     same = of_two_heads({"a": soft(falling), "b": soft(falling)}, 1.0)
     assert same == {"temperature": 2.0}
     two = of_two_heads(
@@ -393,7 +393,7 @@ def test_numbers_of_several_outputs_are_told_apart_where_they_differ():
     assert two == {
         "a_temperature": 2.0,
         "b_temperature": 5.0,
-        "soft_loss_weight": 5.0,
+        "b_soft_loss_weight": 5.0,
     }
 
 

@@ -105,7 +105,7 @@ def require_logits(
         name: What the model is called.
         model: A Keras model.
         kinds: One of those in `_kinds`, or one for each output in their order.
-            Nothing is asked of values, and of an output with None.
+            Values must not be said to be logits; nothing is asked of None.
         labels_by: How the user says that labels do not exclude each other, if
             that can be said.
     """
@@ -122,19 +122,28 @@ def require_logits(
 def _require_kind(
     name: str, model: keras.Model, kind: str | None, labels_by: str
 ) -> None:
-    """Refuses a model that says itself that its logits are others."""
+    """Refuses a model that says itself that its outputs are others."""
     said = getattr(model, "kind", kind)
     both = (_kinds.CLASSES, _kinds.LABELS)
-    if kind in both and said in both and said != kind:
-        of_labels = labels_by and said == _kinds.LABELS
-        how = f": pass {labels_by}" if of_labels else ""
+    if said not in both or kind in (said, _kinds.LOGITS, None):
+        return
+    received = f"Received: {name}={model.name!r}, whose outputs are logits of "
+    if kind == _kinds.VALUES:
         raise ValueError(
-            f"`{name}` must end in logits of {kind}. Received: {name}="
-            f"{model.name!r}, whose logits are those of {said}. A softmax of "
-            f"classes and sigmoids of labels are different things. Compare "
-            f"{said}{how}; or make {name} of other models, a kd.Ensemble with "
-            f"kind={kind!r}."
+            f"`{name}` must give what is compared, plain values. {received}"
+            f"{said}. Pass a loss of {said}, {_kinds.LOSSES[said]}; for "
+            "regressors, average their outputs by keras.layers.Average in a "
+            f"model of your own. A loss of your own says `compares = "
+            f'"{said}"` in its class.'
         )
+    of_labels = labels_by and said == _kinds.LABELS
+    how = f": pass {labels_by}" if of_labels else ""
+    raise ValueError(
+        f"`{name}` must end in logits of {kind}. {received}{said}. A softmax "
+        f"of classes and sigmoids of labels are different things. Compare "
+        f"{said}{how}; or make {name} of other models, a kd.Ensemble with "
+        f"kind={kind!r}."
+    )
 
 
 def _require_head(

@@ -1,17 +1,11 @@
-"""What a Distiller is besides its step: changed, logged and saved."""
+"""What a Distiller is besides its step: changed, logged, saved and guarded."""
 
-from keras_distill._model._changes import Changeable
-from keras_distill._model._logs import Logged
+from keras_distill._model._guarded import Guarded
 from keras_distill._model._saving import Identity
-from keras_distill._model._student import (
-    leaves_the_steps_to_keras,
-    warn_of_augmentation,
-)
+from keras_distill._model._student import leaves_the_steps_to_keras
 
 __all__ = [
-    "Changeable",
+    "Guarded",
     "Identity",
-    "Logged",
     "leaves_the_steps_to_keras",
-    "warn_of_augmentation",
 ]
