@@ -1,7 +1,11 @@
 """What the benchmarks share: options, runs that are kept, results, times."""
 
 from benchmarks.harness.data import digits
-from benchmarks.harness.machine import environment, in_a_process
+from benchmarks.harness.machine import (
+    environment,
+    in_a_process,
+    steady_threads,
+)
 from benchmarks.harness.models import (
     CROSSENTROPY,
     adam,
@@ -50,6 +54,7 @@ __all__ = [
     "save_picture",
     "seconds",
     "softmax",
+    "steady_threads",
     "summary",
     "taking_turns",
 ]

@@ -42,6 +42,19 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def steady_threads() -> None:
+    """On TensorFlow one thread, to be asked for before anything runs.
+
+    With two on two cores, many a step waits for a tick of some 10 ms, whatever
+    its model, and times fall into clusters that are multiples of it.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def in_a_process(module: str, *arguments: str, **variables: str) -> str:
     """The last line that `python -m module` prints."""
     done = subprocess.run(

@@ -28,10 +28,11 @@ Command: KERAS_BACKEND=jax python -m benchmarks.speed.temperature_search
          proves nothing. Finished trials are kept in `--work`, and a run that
          was stopped goes on from there. JAX_COMPILATION_CACHE_DIR must not be
          set: it would spare the other arms what kd.tuner spares.
-Minutes: about 30 on 2 cores.
-Expect:  keras / cached of at least 4.2. The bound is (3 + 1 + 10) / 3 = 4.7: a
-         student step costs three forward passes, theirs one more, and the
-         teacher ten. cached / plain of at most 1.12, without the first trials.
+Minutes: about 12 on 2 cores, up to 30 on slow ones.
+Expect:  cached / plain of 0.95 without the first trials, as plain compiles in
+         each; keras / cached of 3.4, not much above keras / plain, which is the
+         bound. By multiplications it were (3 + 1 + 10) / 3 = 4.7, but those of
+         the wide teacher take less time each than the student's.
 Writes:  benchmarks/results/temperature_search.json, one entry per backend.
 """
 
