@@ -45,8 +45,8 @@ def _processor() -> str:
 def steady_threads() -> None:
     """On TensorFlow one thread, to be asked for before anything runs.
 
-    With two on two cores, many a step waits for a tick of some 10 ms, whatever
-    its model, and times fall into clusters that are multiples of it.
+    With two on two cores many a step waits, of whatever model, and times fall
+    into clusters.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
