@@ -8,17 +8,20 @@ import keras
 import numpy as np
 
 from keras_distill import _kinds, _validation
-from keras_distill._keras import graph
 from keras_distill._keras.copies import copy_of, require_graph
 from keras_distill._predictions import predictions
-from keras_distill.bias import _classes, _label_shifts, _solvers
+from keras_distill.bias import (
+    _classes,
+    _label_shifts,
+    _last_layer,
+    _solvers,
+)
 from keras_distill.bias._classes import Classes
 
 # Logits, labels and weights, one row for each example.
 _Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _OBJECTIVES = ("accuracy", "likelihood")
-_BIASED = (keras.layers.Dense, keras.layers.EinsumDense)
 
 
 def shift_bias(
@@ -59,7 +62,7 @@ def shift_bias(
     >>> shifted.layers[-1].bias.numpy().tolist()
     [0.0, 0.0, 3.5]
     """
-    _check_model(model, _kinds.LOGITS)
+    _last_layer.ends_in_logits(model, _kinds.LOGITS)
     require_graph("model", model)
     num_classes = model.outputs[0].shape[-1]
     groups = _classes.groups_of(classes, num_classes)
@@ -67,9 +70,10 @@ def shift_bias(
         _classes.amounts_of(amount, groups), groups, num_classes
     )
     copy = copy_of("model", model)
-    layer = _last_layer(copy)
-    if layer is None:
-        return _behind(copy, offset)
+    layer = _last_layer.last_layer(copy)
+    # One number for each class; a layer for sequences may have one per step.
+    if layer is None or _last_layer.shape_of(layer.bias) != offset.shape:
+        return _last_layer.behind(copy, offset=offset.tolist())
     layer.bias.assign(keras.ops.convert_to_numpy(layer.bias) + offset)
     return copy
 
@@ -138,7 +142,7 @@ def fit_bias(
     >>> shifted = kd.bias.shift_bias(model, [2], amount)
     """
     _kinds.one_of_both("kind", kind)
-    _check_model(model, kind, _kinds.BY_KIND)
+    _last_layer.ends_in_logits(model, kind, _kinds.BY_KIND)
     if objective not in _OBJECTIVES:
         raise ValueError(
             f"`objective` must be one of {_OBJECTIVES}. Received: objective="
@@ -210,7 +214,7 @@ def match_class_frequencies(
     >>> amount = kd.bias.match_class_frequencies(model, x, [0.5, 0.3, 0.2])
     >>> shifted = kd.bias.shift_bias(model, None, amount)
     """
-    _check_model(model, _kinds.CLASSES)
+    _last_layer.ends_in_logits(model, _kinds.CLASSES)
     frequencies = _classes.frequencies_of(class_frequencies)
     _validation.count("batch_size", batch_size)
     found = predictions(model, inputs, batch_size)
@@ -246,31 +250,3 @@ def _require_both_outcomes(data: _Data, groups: _solvers.Groups) -> None:
                 "infinity. Pass data with such labels, leave the classes out, "
                 "or use objective='accuracy'."
             )
-
-
-def _check_model(model: keras.Model, kind: str, labels_by: str = "") -> None:
-    _validation.is_model("model", model)
-    _validation.one_output("model", model)
-    graph.require_logits("model", model, kind, labels_by)
-
-
-def _last_layer(model: keras.Model) -> Any:
-    """The layer whose bias is added to the logits last, None without one."""
-    end = graph.end_of(model, graph.is_identity)
-    layer, classes = end.layer, model.outputs[0].shape[-1]
-    if end.nested or not isinstance(layer, _BIASED) or layer.bias is None:
-        return None
-    linear = layer.activation in (None, keras.activations.linear)
-    one_each = tuple(layer.bias.shape) == (classes,)
-    # A layer that the model uses twice adds its bias elsewhere too.
-    return layer if linear and one_each and not end.used_before else None
-
-
-def _behind(model: keras.Model, offset: np.ndarray) -> keras.Model:
-    dtype = model.outputs[0].dtype
-    layer = keras.layers.Rescaling(1.0, offset.tolist(), dtype=dtype)
-    if isinstance(model, keras.Sequential):
-        model.add(layer)
-        return model
-    outputs = keras.tree.map_structure(layer, model.output)
-    return keras.Model(model.input, outputs, name=model.name)
