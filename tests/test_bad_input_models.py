@@ -188,10 +188,10 @@ CASES = [
      "`members[0]`", "softmax", "compare classes"),
     ("labels of an ensemble of classes", lambda: ensemble(
         [ensemble()], kind="labels"), ValueError,
-     "`members[0]`", "must end in logits of labels", "those of classes"),
+     "`members[0]`", "must end in logits of labels", "logits of classes"),
     ("classes of an ensemble of labels", lambda: ensemble(
         [ensemble(kind="labels")]), ValueError,
-     "`members[0]`", "must end in logits of classes", "those of labels"),
+     "`members[0]`", "must end in logits of classes", "logits of labels"),
     # as_logits.
     ("unbuilt", lambda: kd.as_logits(keras.Sequential([layers.Dense(3)])),
      ValueError, "`model`", "unbuilt model", "Call it on a batch"),

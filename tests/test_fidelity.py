@@ -419,7 +419,9 @@ def test_sigmoid_heads_are_told_by_an_argument():
     with pytest.raises(ValueError, match="Received: kind='sigmoid'"):
         fidelity(model(2), model(2), labelled(2), kind="sigmoid")
     ensemble = kd.Ensemble([model()], kind="labels")
-    with pytest.raises(ValueError, match="those of labels.*pass kind='labels'"):
+    with pytest.raises(
+        ValueError, match="logits of labels.*pass kind='labels'"
+    ):
         fidelity(ensemble, model(), data())
 
 
