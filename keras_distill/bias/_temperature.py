@@ -8,7 +8,7 @@ import numpy as np
 from keras_distill import _kinds, _validation
 from keras_distill._keras.copies import copy_of, require_graph
 from keras_distill._numpy import softmax
-from keras_distill._predictions import Predictions, predictions
+from keras_distill._predictions import predictions
 from keras_distill.bias import _last_layer
 
 Array = np.ndarray
@@ -127,12 +127,13 @@ def fit_temperature(
             "`dataset` must have labels. Received: inputs alone. Pass (x, y) "
             "of held-out data."
         )
-    return 1 / _inverse(*_problem(found, kind))
+    return 1 / _inverse(*_problem(*found, kind))
 
 
-def _problem(found: Predictions, kind: str) -> tuple[Array, Array, Array]:
+def _problem(
+    logits: Array, labels: Any, weight: Array, kind: str
+) -> tuple[Array, Array, Array]:
     """Logits of classes less the largest, that of the label, and weights."""
-    logits, labels, weight = found.logits, found.labels, found.weight
     if kind == _kinds.LABELS:
         # A sigmoid of z is a softmax of 0 and z.
         weight = np.repeat(weight, logits.shape[-1])

@@ -56,6 +56,11 @@ class TTM(TemperedLoss):
     between `0.3 T^2` and `1.0 T^2`, in the median `0.6 T^2`. Tune it for few
     classes. With a scheduled temperature there is no default.
 
+    At its minimum the student's probabilities are the teacher's at `T`, so it
+    is not sure enough of its answers: before probabilities are used,
+    `kd.bias.scale_logits(student, 1 / kd.bias.fit_temperature(student,
+    held_out))` calibrates it, and changes no answer.
+
     Args:
         temperature: `T = 1/gamma`, greater than 0; an attribute that may be
             set at any moment. In a Distiller it may be one of

@@ -55,6 +55,11 @@ class WTTM(TemperedLoss):
     Distiller is 2: the paper tuned 1.5, 1.5, 2.25, 3 and 4 on 100 classes, and
     1.6 on 1,000, in the median 1.9, with `T` from 1.25 to 10.
 
+    At its minimum the student's probabilities are the teacher's at `T`, so it
+    is not sure enough of its answers: before probabilities are used,
+    `kd.bias.scale_logits(student, 1 / kd.bias.fit_temperature(student,
+    held_out))` calibrates it, and changes no answer.
+
     Args:
         temperature: `T = 1/gamma`, greater than 0; an attribute that may be
             set at any moment. In a Distiller it may be one of
