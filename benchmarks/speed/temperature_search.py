@@ -30,9 +30,9 @@ Command: KERAS_BACKEND=jax python -m benchmarks.speed.temperature_search
          set: it would spare the other arms what kd.tuner spares.
 Minutes: about 12 on 2 cores, up to 30 on slow ones.
 Expect:  cached / plain of 0.95 without the first trials, as plain compiles in
-         each; keras / cached of 3.4, not much above keras / plain, which is the
-         bound. By multiplications it were (3 + 1 + 10) / 3 = 4.7, but those of
-         the wide teacher take less time each than the student's.
+         each; keras / cached of 3.4, as keras / plain: a student's own training
+         leaves no more. By multiplications it were (3 + 1 + 10) / 3 = 4.7, but
+         those of the wide teacher take less time each than the student's.
 Writes:  benchmarks/results/temperature_search.json, one entry per backend.
 """
 

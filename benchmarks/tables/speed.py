@@ -165,6 +165,6 @@ def search_finding() -> str:
     if alone:
         finding += (
             f" From the second trial on, a cached one takes {alone:.2f} times "
-            "as long as training the student alone."
+            "as long as training the student alone, which compiles each time."
         )
     return finding

@@ -13,7 +13,7 @@ from keras_distill.bias import _last_layer
 
 Array = np.ndarray
 
-_STEPS, _PRECISION = 2_000, 1e-12
+_STEPS, _PRECISION, _ROUNDING = 2_000, 1e-12, 1e-12
 
 
 def scale_logits(model: keras.Model, factor: float) -> keras.Model:
@@ -196,7 +196,8 @@ def _has_a_minimum(logits: Array, own: Array, weight: Array) -> None:
             f"would be right on all examples. {received}the largest of their "
             "examples. Pass more held-out data, which the model has not seen."
         )
-    if weight @ (logits.mean(axis=-1) - own) >= 0:
+    mean = weight @ logits.mean(axis=-1)  # Below 0, as the largest is 0.
+    if weight @ own <= mean * (1 - _ROUNDING):
         raise ValueError(
             "The likelihood has no maximum: no temperature is better than "
             f"equal probabilities. {received}not above the mean of their "
