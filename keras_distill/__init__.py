@@ -15,7 +15,13 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from keras_distill import bias, losses, specialists, transforms
+from keras_distill import (
+    bias,
+    example_weights,
+    losses,
+    specialists,
+    transforms,
+)
 from keras_distill._as_logits import LogProbabilities, as_logits
 from keras_distill._attached import WithTeacherLogits
 from keras_distill.cache import TeacherCache
@@ -34,6 +40,7 @@ __all__ = [
     "as_logits",
     "bias",
     "evaluate_fidelity",
+    "example_weights",
     "losses",
     "plotting",
     "specialists",

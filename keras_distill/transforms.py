@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_distill import _validation
+from keras_distill._registration import register
 
 __all__ = [
     "log_probabilities",
@@ -83,6 +84,7 @@ def power_transform(logits: Tensor, temperature: float) -> Tensor:
     return ops.exp(log_probabilities(logits, temperature))
 
 
+@register
 def power_sum(logits: Tensor, temperature: float) -> Tensor:
     """Power sum of the distribution at temperature 1: WTTM's sample weight.
 

@@ -70,8 +70,29 @@ def ttm(teacher_logits, student_logits, temperature):
 
 def wttm(teacher_logits, student_logits, temperature):
     """[Z] eq. (23), soft term: `U_{1/T}(p) D(p_T || q)`."""
-    weight = power_sum(softmax(teacher_logits), 1.0 / temperature)
+    weight = power_sum_weight(teacher_logits, temperature)
     return weight * ttm(teacher_logits, student_logits, temperature)
+
+
+def power_sum_weight(teacher_logits, temperature):
+    """[Z] eq. (22): `U_{1/T}(p)`."""
+    return power_sum(softmax(teacher_logits), 1.0 / temperature)
+
+
+def entropy_weight(teacher_logits, temperature):
+    """`H(p_T)`."""
+    return shannon_entropy(softmax(teacher_logits, temperature))
+
+
+def confidence_weight(teacher_logits, temperature):
+    """`max_i p_i` of `p_T`."""
+    return softmax(teacher_logits, temperature).max(axis=-1)
+
+
+def of_label_weight(teacher_logits, temperature, labels):
+    """`p_y` of `p_T`."""
+    p = softmax(teacher_logits, temperature)
+    return np.take_along_axis(p, labels[..., None], axis=-1)[..., 0]
 
 
 def shannon_entropy(p):
@@ -109,7 +130,7 @@ def gradient_21(teacher_logits, student_logits, temperature):
 
 def wttm_gradient(teacher_logits, student_logits, temperature):
     """[Z] eq. (23) and (20): `U_{1/T}(p) (q - p_T)`."""
-    weight = power_sum(softmax(teacher_logits), 1.0 / temperature)
+    weight = power_sum_weight(teacher_logits, temperature)
     gradient = gradient_20(teacher_logits, student_logits, temperature)
     return weight[..., None] * gradient
 

@@ -11,12 +11,13 @@ import keras_distill as kd
 
 X, Y = models.data(8)
 DKD = kd.losses.DKD(temperature=2.0)
+CORRECT = kd.losses.TTM(2.0, kd.example_weights.correctness)
 VOID = np.array([0, 1, 0, 0, 1, 0, 0, 0], "bool")
 
 
 def distilled(loss=None, compiled=models.CROSSENTROPY, **kwargs):
     teacher, student = models.linear(seed=2), models.linear()
-    model = kd.Distiller(teacher, student, loss or DKD)
+    model = kd.Distiller(teacher, student, loss or DKD, soft_loss_weight=1.0)
     kwargs.setdefault("run_eagerly", False)
     model.compile(keras.optimizers.SGD(0.0), loss=compiled, **kwargs)
     return model
@@ -32,11 +33,12 @@ def soft_loss(model, *data, **kwargs):
     return models.step(model, *data, **kwargs)["soft_loss"]
 
 
+@pytest.mark.parametrize("loss", [DKD, CORRECT], ids=["DKD", "correctness"])
 @pytest.mark.parametrize("run_eagerly", [True, False])
-def test_a_loss_gets_the_labels(run_eagerly):
-    model = distilled(run_eagerly=run_eagerly)
-    assert soft_loss(model, X, Y) == expected(Y)
-    assert soft_loss(model, X, 2 - Y) == expected(2 - Y)
+def test_a_loss_gets_the_labels(run_eagerly, loss):
+    model = distilled(loss, run_eagerly=run_eagerly)
+    assert soft_loss(model, X, Y) == expected(Y, loss=loss)
+    assert soft_loss(model, X, 2 - Y) == expected(2 - Y, loss=loss)
 
 
 @pytest.mark.parametrize(

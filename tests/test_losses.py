@@ -1,5 +1,7 @@
 """The losses: one contract for all, golden values, equations, identities."""
 
+import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -37,27 +39,33 @@ class Case:
     value: Callable
     gradient: Callable
     config: dict = field(default_factory=dict)
+    uses_labels: bool = False
+    named: str = ""  # What beside the class makes the case.
+    fixed: dict = field(default_factory=dict)  # Part of each call of the class.
+
+    def __str__(self):
+        return f"{self.cls.__name__} {self.named}".strip()
+
+    def loss(self, **kwargs):
+        return self.cls(**self.config | self.fixed | kwargs)
 
     def make(self, reduction=None, **kwargs):
         """The loss, as a function of two sets of logits."""
-        return self.called(
-            self.cls(**self.config, reduction=reduction, **kwargs)
-        )
+        return self.called(self.loss(reduction=reduction, **kwargs))
 
     def calls(self):
         """By Keras, and by the method that computes."""
-        loss = self.cls(**self.config, reduction=None)
+        loss = self.loss(reduction=None)
         return self.called(loss), self.called(loss.call)
 
     def called(self, loss, labels=None):
-        if not getattr(self.cls, "uses_labels", False):
+        if not self.uses_labels:
             return loss
         given = labels_of if labels is None else lambda v: labels
         return lambda v, z, *w, **k: loss((v, given(v)), z, *w, **k)
 
     def per_example(self, teacher, student, labels=None):
-        loss = self.cls(**self.config, reduction=None)
-        loss = self.called(loss, labels)
+        loss = self.called(self.loss(reduction=None), labels)
         return backend.to_numpy(loss(teacher, student))
 
 
@@ -74,29 +82,74 @@ def with_labels(function):
     return lambda v, z, **config: function(v, z, labels_of(v), **config)
 
 
+@keras.saving.register_keras_serializable("tests")
+def of_label(teacher_logits, temperature, labels):
+    """A weight of one's own: the teacher's probability of the label."""
+    p = kd.transforms.power_transform(teacher_logits, temperature)
+    mask = ops.one_hot(labels, p.shape[-1], dtype=p.dtype)
+    return ops.sum(p * mask, axis=-1)
+
+
+def weighed(case, name):
+    """The case of a loss whose examples weigh as their teacher answers."""
+    weight = getattr(kd.example_weights, name, of_label)
+    expected = getattr(reference, f"{name}_weight")
+    labels = weight is of_label
+
+    def function(v, z, temperature):
+        own = functools.partial(weight, labels=labels_of(v)) if labels else None
+        return case.function(v, z, temperature, own or weight)
+
+    def times_weight(value):
+        def product(v, z, temperature):
+            extra = [labels_of(v)] if labels else []
+            weights = expected(v, temperature, *extra)
+            values = value(v, z, temperature)
+            # A gradient has the classes beside.
+            return values * (
+                weights[..., None] if values.ndim == v.ndim else weights
+            )
+
+        return product
+
+    return dataclasses.replace(
+        case,
+        function=function,
+        value=times_weight(case.value),
+        gradient=times_weight(case.gradient),
+        fixed={"example_weight": weight},
+        uses_labels=labels,
+        named=name,
+    )
+
+
+SOFT_TARGETS = Case(
+    kd.losses.SoftTargets,
+    kd.losses.soft_targets,
+    lambda v: v,
+    reference.soft_targets,
+    reference.soft_targets_gradient,
+    {"temperature": T},
+    fixed={"example_weight": None},
+)
+TTM = Case(
+    kd.losses.TTM,
+    kd.losses.ttm,
+    lambda v: v / T,
+    reference.ttm,
+    reference.gradient_20,
+    {"temperature": T},
+    fixed={"example_weight": None},
+)
 CASES = [
-    Case(
-        kd.losses.SoftTargets,
-        kd.losses.soft_targets,
-        lambda v: v,
-        reference.soft_targets,
-        reference.soft_targets_gradient,
-        {"temperature": T},
-    ),
+    SOFT_TARGETS,
+    TTM,
     Case(
         kd.losses.LogitMatching,
         kd.losses.logit_matching,
         lambda v: v,
         reference.logit_matching,
         reference.logit_matching_gradient,
-    ),
-    Case(
-        kd.losses.TTM,
-        kd.losses.ttm,
-        lambda v: v / T,
-        reference.ttm,
-        reference.gradient_20,
-        {"temperature": T},
     ),
     Case(
         kd.losses.WTTM,
@@ -121,17 +174,17 @@ CASES = [
         with_labels(reference.dkd),
         with_labels(reference.dkd_gradient),
         {"target_weight": 1.0, "nontarget_weight": 8.0, "temperature": T},
+        uses_labels=True,
     ),
+    weighed(SOFT_TARGETS, "entropy"),
+    weighed(TTM, "confidence"),
+    weighed(TTM, "of_label"),
 ]
 TEMPERED = [case for case in CASES if case.config]
 OF_CLASSES = [case for case in CASES if case.cls.compares == "classes"]
 OF_LABELS = [case for case in CASES if case.cls.compares == "labels"]
-each_loss = pytest.mark.parametrize(
-    "case", CASES, ids=lambda case: case.cls.__name__
-)
-each_tempered = pytest.mark.parametrize(
-    "case", TEMPERED, ids=lambda case: case.cls.__name__
-)
+each_loss = pytest.mark.parametrize("case", CASES, ids=str)
+each_tempered = pytest.mark.parametrize("case", TEMPERED, ids=str)
 
 
 def draw(shape=(4, 5), scale=3.0, seed=0):
@@ -179,7 +232,7 @@ def test_a_temperature_for_each_example_is_refused(case):
 
 @each_tempered
 def test_a_temperature_may_be_set_and_is_checked(case):
-    loss = case.cls(**case.config, reduction=None)
+    loss = case.loss(reduction=None)
     loss.temperature = 2
     assert loss.get_config()["temperature"] == 2.0
     teacher, student = draw()
@@ -314,13 +367,14 @@ class TestContract:
         ],
     )
     def test_json_round_trip(self, case, save, load):
-        loss = case.cls(**case.config, reduction="sum", name="renamed")
+        loss = case.loss(reduction="sum", name="renamed")
         restored = load(json.loads(json.dumps(save(loss))))
         assert type(restored) is case.cls
         assert restored.get_config() == {
             "name": "renamed",
             "reduction": "sum",
             **case.config,
+            **keras.saving.serialize_keras_object(case.fixed),
         }
         teacher, student = draw()
         values = [case.called(it)(teacher, student) for it in (loss, restored)]
@@ -379,9 +433,7 @@ def case_value(loss, teacher, student):
 
 
 def of_kind(cases):
-    return pytest.mark.parametrize(
-        "case", cases, ids=lambda case: case.cls.__name__
-    )
+    return pytest.mark.parametrize("case", cases, ids=str)
 
 
 @of_kind(OF_CLASSES)
@@ -524,6 +576,17 @@ class TestIdentities:
         wttm = in_float64(kd.losses.wttm, teacher, student, temperature)
         close(wttm, weight * ttm, 1e-12)
 
+    def test_wttm_is_ttm_with_the_power_sum_as_weight(self, temperature):
+        teacher, student = draw().astype("float64")
+        weight = kd.example_weights.power_sum
+        ttm = kd.losses.TTM(temperature, weight, reduction=None)
+        wttm = kd.losses.WTTM(temperature, reduction=None)
+        for value in (in_float64, student_gradient):
+            expected = value(wttm, teacher, student)
+            np.testing.assert_array_equal(
+                value(ttm, teacher, student), expected
+            )
+
     def test_equation_15(self, temperature):
         teacher, student = draw().astype("float64")
         ttm = in_float64(kd.losses.ttm, teacher, student, temperature)
@@ -609,7 +672,7 @@ def test_any_logits(seed, shape, scale, log_temperature):
     }
     for case in CASES:
         config = {"temperature": temperature} if case.config else {}
-        loss = case.called(case.cls(**config, reduction=None))
+        loss = case.called(case.loss(**config, reduction=None))
         value = case_value(loss, teacher, student)
         assert value.shape == teacher.shape[:-1]
         assert np.all(np.isfinite(value))

@@ -157,9 +157,10 @@ def given_or_declared(losses: Any, hard: Any, soft: Any) -> tuple[Any, Any]:
     declared = {_declared(loss) for loss in _checked_losses(losses)}
     if soft is None and any(weight is None for _, weight in declared):
         raise ValueError(
-            "The default weight of a distillation loss depends on its "
-            "temperature, which is scheduled. Received: soft_loss_weight=None. "
-            "Pass soft_loss_weight, a number or a schedule."
+            "A distillation loss has no default weight where its temperature "
+            "is scheduled, or where it has an `example_weight`. Received: "
+            "soft_loss_weight=None. Pass soft_loss_weight, a number or a "
+            "schedule."
         )
     if len(declared) > 1 and (hard is None or soft is None):
         raise ValueError(

@@ -5,8 +5,9 @@ from typing import Any
 from keras import ops
 
 from keras_distill import _kinds, _validation
-from keras_distill._objective import with_labels
+from keras_distill._label_masks import label_mask
 from keras_distill._registration import register
+from keras_distill.losses._labelled import LabelledLoss
 from keras_distill.losses._logits import (
     bernoulli_divergence,
     kl_divergence,
@@ -71,7 +72,7 @@ def dkd(
     t = _validation.temperature_of(v, temperature)
     alpha = _weight_of(v, "target_weight", target_weight)
     beta = _weight_of(v, "nontarget_weight", nontarget_weight)
-    target = _target(labels, v)
+    target = label_mask(labels, v)
     v_odds, v_others = _parts(v / t, target)
     z_odds, z_others = _parts(z / t, target)
     parts = alpha * bernoulli_divergence(v_odds, z_odds)
@@ -93,41 +94,8 @@ def _parts(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return log_odds, ops.log_softmax(others, axis=-1)
 
 
-def _target(labels: Any, logits: Tensor) -> Tensor:
-    """Where the label's class is: true once in a row, or nowhere."""
-    labels = ops.convert_to_tensor(labels)
-    shape = tuple(logits.shape)
-    _require_shape(tuple(labels.shape), shape)
-    if len(labels.shape) == len(shape) and labels.shape[-1] != 1:
-        shares = ops.cast(labels, logits.dtype)
-        any_class = ops.any(shares > 0, axis=-1)
-        labels = ops.where(any_class, ops.argmax(shares, axis=-1), -1)
-    elif len(labels.shape) == len(shape):
-        labels = ops.squeeze(labels, axis=-1)
-    classes = ops.arange(ops.shape(logits)[-1], dtype="int32")
-    return ops.equal(ops.cast(labels, "int32")[..., None], classes)
-
-
-def _require_shape(labels: tuple, logits: tuple) -> None:
-    allowed = [logits[:-1], (*logits[:-1], 1), logits]
-    if any(_agree(labels, shape) for shape in allowed):
-        return
-    raise ValueError(
-        "`labels` must be class numbers, one for each distribution, or one-hot "
-        f"in the shape of the logits. Received: labels.shape={labels}, "
-        f"teacher_logits.shape={logits}. Pass labels of shape {allowed[0]}, "
-        f"{allowed[1]} or {allowed[2]}."
-    )
-
-
-def _agree(a: tuple, b: tuple) -> bool:
-    return len(a) == len(b) and all(
-        x == y or x is None or y is None for x, y in zip(a, b, strict=True)
-    )
-
-
 @register
-class DKD(NumberedLoss):
+class DKD(LabelledLoss, NumberedLoss):
     """Decoupled distillation: the label's class apart from the others.
 
     Formula: `T^2 (alpha KL(b(v/T) || b(z/T)) + beta KL(o(v/T) || o(z/T)))`,
@@ -199,20 +167,6 @@ class DKD(NumberedLoss):
         self.target_weight = target_weight
         self.nontarget_weight = nontarget_weight
         self.temperature = temperature
-
-    def __call__(
-        self, targets: tuple, student_logits: Tensor, sample_weight: Any = None
-    ) -> Tensor:
-        if not isinstance(targets, tuple | list) or len(targets) != 2:
-            raise TypeError(
-                f"{type(self).__name__} uses labels: it is called with a pair "
-                f"(teacher_logits, labels) first. Received: "
-                f"{type(targets).__name__}. Pass loss((teacher_logits, labels)"
-                ", student_logits)."
-            )
-        teacher_logits, labels = targets
-        loss = with_labels(self, labels)
-        return loss(teacher_logits, student_logits, sample_weight)
 
     def call(self, targets: tuple, student_logits: Tensor) -> Tensor:
         teacher_logits, labels = targets

@@ -5,13 +5,20 @@ from typing import Any
 from keras_distill import _validation, transforms
 from keras_distill._registration import register
 from keras_distill.losses._logits import kl_divergence, pair
-from keras_distill.losses._tempered import TemperedLoss
+from keras_distill.losses._weighed import (
+    ExampleWeight,
+    WeighedLoss,
+    weighed,
+)
 
 Tensor = Any
 
 
 def soft_targets(
-    teacher_logits: Tensor, student_logits: Tensor, temperature: float
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: float,
+    example_weight: ExampleWeight | None = None,
 ) -> Tensor:
     """Cross-entropy with tempered soft targets, less the targets' entropy.
 
@@ -24,6 +31,8 @@ def soft_targets(
         student_logits: Unnormalised logits `z`, same shape.
         temperature: `T`, greater than 0, applied to both; the value of a scalar
             tensor is not checked.
+        example_weight: A function of `(teacher_logits, temperature)`, as those
+            of `kd.example_weights`, that gives each distribution's weight.
 
     Returns:
         Loss in nats per distribution, shape `(...)`, at least float32.
@@ -43,36 +52,44 @@ def soft_targets(
     temperature = _validation.temperature_of(teacher_logits, temperature)
     log_p = transforms.log_probabilities(teacher_logits, temperature)
     log_q = transforms.log_probabilities(student_logits, temperature)
-    return temperature**2 * kl_divergence(log_p, log_q)
+    losses = temperature**2 * kl_divergence(log_p, log_q)
+    return weighed(losses, teacher_logits, temperature, example_weight)
 
 
 @register
-class SoftTargets(TemperedLoss):
+class SoftTargets(WeighedLoss):
     """Soft targets at a temperature, for `kd.Distiller` or on their own.
 
     Formula: `T^2 KL(softmax(v/T) || softmax(z/T))`, Hinton et al. 2015,
-    section 2; see `kd.losses.soft_targets`.
+    section 2, for each example times its weight, if there is one; see
+    `kd.losses.soft_targets`. The default weights of a Distiller are 0.1 and
+    0.9, but with an `example_weight` there is no default.
 
     Args:
         temperature: `T`, greater than 0, applied to teacher and student; an
             attribute that may be set at any moment. In a Distiller it may be
             one of `keras.optimizers.schedules`.
+        example_weight: What each example weighs, one of `kd.example_weights` or
+            a function of one's own, as described there; None if all weigh the
+            same.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
         teacher_logits, student_logits: Unnormalised logits, shape
-            `(..., classes)`.
+            `(..., classes)`; a pair `(teacher_logits, labels)` first where the
+            `example_weight` takes labels.
         sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples, in nats, or what `reduction` asks for.
 
     Raises:
-        TypeError: If `temperature` is no real number.
+        TypeError: If `temperature` is no real number, or `example_weight` no
+            function.
         ValueError: If `temperature` is not finite and greater than 0, or, when
-            called, if the shapes differ.
+            called, if the shapes differ, or weights have another one.
 
     Example:
 
@@ -81,16 +98,18 @@ class SoftTargets(TemperedLoss):
     0.4438
     """
 
-    default_weights = (0.1, 0.9)
+    _losses = staticmethod(soft_targets)
 
     def __init__(
         self,
         temperature: float,
+        example_weight: ExampleWeight | None = None,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(temperature, reduction, name, dtype)
+        super().__init__(temperature, example_weight, reduction, name, dtype)
 
-    def call(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-        return soft_targets(teacher_logits, student_logits, self.temperature)
+    @property
+    def default_weights(self) -> tuple[float, float | None]:
+        return 0.1, 0.9 if self.example_weight is None else None

@@ -4,7 +4,6 @@ from typing import Any
 
 from keras_distill import transforms
 from keras_distill._registration import register
-from keras_distill.losses._logits import pair
 from keras_distill.losses._tempered import TemperedLoss
 from keras_distill.losses._ttm import ttm
 
@@ -17,7 +16,8 @@ def wttm(
     """Weighted TTM: each example weighs as much as its teacher is uncertain.
 
     Formula: `U_{1/T}(softmax(v)) KL(softmax(v/T) || softmax(z))` with the power
-    sum `U` of the teacher at temperature 1; Zheng and Yang 2024, eq. (23).
+    sum `U` of the teacher at temperature 1; Zheng and Yang 2024, eq. (23). It
+    is `ttm` with `example_weight=kd.transforms.power_sum`.
 
     Args:
         teacher_logits: Unnormalised logits `v`, shape `(..., classes)`.
@@ -39,9 +39,9 @@ def wttm(
     >>> round(float(loss[0]), 4)
     0.1424
     """
-    teacher_logits, student_logits = pair(teacher_logits, student_logits)
-    weight = transforms.power_sum(teacher_logits, temperature)
-    return weight * ttm(teacher_logits, student_logits, temperature)
+    return ttm(
+        teacher_logits, student_logits, temperature, transforms.power_sum
+    )
 
 
 @register
