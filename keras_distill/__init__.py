@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_distill import (
     bias,
+    callbacks,
     example_weights,
     losses,
     specialists,
@@ -39,6 +40,7 @@ __all__ = [
     "WithTeacherLogits",
     "as_logits",
     "bias",
+    "callbacks",
     "evaluate_fidelity",
     "example_weights",
     "losses",

@@ -1,15 +1,122 @@
 """Measures of two models' logits, alone and together, and of labels."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from keras_distill import losses, transforms
+from keras_distill import _validation, losses, transforms
+from keras_distill._keras.sample_weights import per_position
 
 Tensor = Any
 # What no `ignore_class` is, for several labels or none in a one-hot row.
 _NO_CLASS = -(2**31)
+
+
+class Compared(NamedTuple):
+    """What was found of a batch.
+
+    Attributes:
+        values: Names, and for each the values of all positions and their
+            weights. Those of calibration have two values for each.
+        no_classes: How many labels are neither a class nor void.
+    """
+
+    values: dict[str, tuple[Tensor, Tensor]]
+    no_classes: Tensor
+
+
+def compared(
+    teacher: Tensor,
+    student: Tensor,
+    y: Any,
+    weight: Tensor,
+    of_labels: bool,
+    ignore_class: int | None,
+) -> Compared:
+    """Compares two models' logits with each other, and with labels.
+
+    Args:
+        teacher: Its logits, shape `(..., classes)`.
+        student: Its logits, same shape.
+        y: None, or labels as `evaluate_fidelity` takes them.
+        weight: Shape `(...)`.
+        of_labels: Whether the logits are of labels that do not exclude each
+            other.
+        ignore_class: The label that stands for none.
+    """
+    teacher, student = map(transforms.at_least_float32, (teacher, student))
+    _validation.same_shape(teacher, student)
+    if of_labels:
+        y = None if y is None else off_or_on(y, student)
+        weight = weight[..., None] * ops.ones_like(student)
+        teacher, student = map(off_and_on, (teacher, student))
+    found = {k: (v, weight) for k, v in relative(teacher, student).items()}
+    if y is None:
+        return Compared(found, ops.zeros(()))
+    labels, known, no_classes = _known(y, student, weight, ignore_class)
+    for name, logits in (("teacher", teacher), ("student", student)):
+        values = absolute(name, logits, labels)
+        found |= {k: (v, known) for k, v in values.items()}
+    return Compared(found, no_classes)
+
+
+def _known(
+    y: Tensor, logits: Tensor, weight: Tensor, ignore_class: int | None
+) -> tuple:
+    """Class numbers, the weights of those that there are, and wrong labels."""
+    labels = class_numbers(y, logits)
+    known = (labels >= 0) & (labels < ops.shape(logits)[-1])
+    void = ops.zeros_like(known)
+    if ignore_class is not None:
+        void = labels == ignore_class
+    wrong = ops.cast(~(known | void), weight.dtype)
+    wrong = ops.sum(wrong * ops.cast(weight > 0, wrong.dtype))
+    labels = ops.where(known, labels, 0)
+    return labels, weight * ops.cast(known & ~void, weight.dtype), wrong
+
+
+def require_classes(
+    wrong: int, of_labels: bool, ignore_class: int | None
+) -> None:
+    """Refuses labels that no step could refuse."""
+    if not wrong:
+        return
+    needed = (
+        "class numbers from 0, below the number of output units, or one-hot "
+        "(kind='labels' is for more than one in a row)"
+    )
+    if of_labels:
+        needed = "0 or 1 for each output unit"
+    raise ValueError(
+        f"Labels must be {needed}. Received: {wrong} labels that are not, and "
+        f"ignore_class={ignore_class}. Check the label encoding, or pass the "
+        "label that stands for none as `ignore_class`."
+    )
+
+
+def checked_ignore_class(ignore_class: Any) -> int | None:
+    if ignore_class is None or _validation.is_whole(ignore_class):
+        return ignore_class
+    raise ValueError(
+        "`ignore_class` must be None or a whole number. Received: "
+        f"ignore_class={ignore_class!r}. Pass the label that stands for none, "
+        "for example -1."
+    )
+
+
+class _Weight(keras.losses.Loss):
+    """What a Keras loss multiplies each position by: weights and masks."""
+
+    def call(self, teacher: Tensor, student: Tensor) -> Tensor:
+        return ops.ones(ops.shape(student)[:-1])
+
+
+def weight_of(logits: Tensor, sample_weight: Any) -> Tensor:
+    """Sample weights times the mask of the logits, shape `(...)`."""
+    sample_weight = per_position(sample_weight, logits)
+    loss = _Weight(reduction=None, name="weight")
+    return loss(ops.stop_gradient(logits), logits, sample_weight)
 
 
 def relative(teacher: Tensor, student: Tensor) -> dict[str, Any]:
@@ -81,6 +188,16 @@ def off_or_on(labels: Tensor, logits: Tensor) -> Tensor:
     return ops.cast(ops.where(whole, numbers, 2.0), "int32")
 
 
+def binned_gaps(
+    correct: Tensor, confidence: Tensor, weight: Tensor, bins: int
+) -> Tensor:
+    """`accuracy - confidence`, summed over each of the bins of equal width."""
+    # Bins are open below and closed above, as in the paper.
+    index = ops.cast(ops.ceil(confidence * bins), "int32") - 1
+    in_bin = ops.one_hot(ops.clip(index, 0, bins - 1), bins)
+    return ops.matmul(weight * (correct - confidence), in_bin)
+
+
 class CalibrationError(keras.metrics.Metric):
     """Expected calibration error with bins of equal width.
 
@@ -110,12 +227,8 @@ class CalibrationError(keras.metrics.Metric):
         weight = ops.ones_like(correct)
         if sample_weight is not None:
             weight = ops.reshape(sample_weight, (-1,))
-        # Bins are open below and closed above, as in the paper.
-        index = ops.cast(ops.ceil(confidence * self.bins), "int32") - 1
-        index = ops.clip(index, 0, self.bins - 1)
-        in_bin = ops.one_hot(index, self.bins)
-        gap = ops.matmul(weight * (correct - confidence), in_bin)
-        self.gap.assign_add(gap)
+        gaps = binned_gaps(correct, confidence, weight, self.bins)
+        self.gap.assign_add(gaps)
         self.total.assign_add(ops.sum(weight))
 
     def result(self) -> Tensor:

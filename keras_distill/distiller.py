@@ -19,6 +19,7 @@ from keras_distill._model import (
 )
 from keras_distill._objective import (
     Output,
+    SoftLoss,
     Targets,
     given_or_declared,
     names_of,
@@ -250,19 +251,29 @@ class Distiller(Guarded):
         batch_size = _batch_size(x)
         total = trainer.additional_loss(self)
         if self.loss is not None and labels is not None:
-            weights = self._compiled_weights(sample_weight, y_pred)
-            hard = trainer.compiled_loss(self, labels, y_pred, weights)
+            hard = self.hard_loss_of(labels, y_pred, sample_weight)
             self._record(self.hard_loss_tracker, hard, batch_size)
             if self.hard_loss_weight:
                 total = total + weighted(numbers["hard"], hard)
         if self._objective.has_soft_loss:
-            outputs = self._outputs_of(y_pred)
-            found = self._objective.soft_losses(
-                targets, outputs, sample_weight, self.loss
-            )
+            found = self.soft_losses_of(targets, y_pred, sample_weight)
             self._record_soft(found, batch_size)
             total = total + sum(weighted(s.weight, s.value) for s in found)
         return total
+
+    def hard_loss_of(self, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
+        """The compiled loss, without its weight."""
+        weights = self._compiled_weights(sample_weight, y_pred)
+        return trainer.compiled_loss(self, y, y_pred, weights)
+
+    def soft_losses_of(
+        self, targets: Targets, y_pred: Any, sample_weight: Any
+    ) -> list[SoftLoss]:
+        """The distillation loss of each output, with its weight beside it."""
+        outputs = self._outputs_of(y_pred)
+        return self._objective.soft_losses(
+            targets, outputs, sample_weight, self.loss
+        )
 
     def _compiled_weights(self, sample_weight: Any, y_pred: Any) -> Any:
         outputs = self._outputs_of(y_pred)

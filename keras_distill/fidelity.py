@@ -11,13 +11,11 @@ from keras_distill import (
     _kinds,
     _measures,
     _validation,
-    transforms,
 )
 from keras_distill._inputs import same_inputs
 from keras_distill._keras import graph
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
-from keras_distill._keras.sample_weights import per_position
 from keras_distill._keras.trainer import FedModel
 
 Tensor = Any
@@ -106,12 +104,7 @@ def evaluate_fidelity(
         graph.require_logits(name, model, kind, _kinds.BY_KIND)
     _validation.same_outputs(models)
     same_inputs(models)
-    if not (ignore_class is None or _validation.is_whole(ignore_class)):
-        raise ValueError(
-            "`ignore_class` must be None or a whole number. Received: "
-            f"ignore_class={ignore_class!r}. Pass the label that stands for "
-            "none, for example -1."
-        )
+    _measures.checked_ignore_class(ignore_class)
     comparison = _Comparison(teacher, student, kind, ignore_class)
     comparison.compile()
     x, y, sample_weight = dataset, None, None
@@ -181,7 +174,7 @@ class _Comparison(FedModel):
             self._frozen_teacher(x, teacher_values),
             self._frozen_student(x, student_values),
         )
-        weight = _weight(logits, sample_weight)
+        weight = _measures.weight_of(logits[1], sample_weight)
         return super().test_step(*state, (logits, y, weight))
 
     @property
@@ -194,60 +187,19 @@ class _Comparison(FedModel):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict:
-        teacher, student = map(transforms.at_least_float32, y_pred)
-        _validation.same_shape(teacher, student)
-        if self._of_labels:
-            if y is not None:
-                y = _measures.off_or_on(y, student)
-            sample_weight = sample_weight[..., None] * ops.ones_like(student)
-            teacher, student = map(_measures.off_and_on, (teacher, student))
-        self._compare(teacher, student, y, sample_weight)
+        teacher, student = y_pred
+        how = self._of_labels, self._ignore_class
+        found = _measures.compared(teacher, student, y, sample_weight, *how)
+        for name in self._means.keys() & found.values.keys():
+            values, weight = found.values[name]
+            self._means[name].update_state(values, sample_weight=weight)
+        self._no_classes.update_state(found.no_classes)
+        self._names = self._relative if y is None else tuple(self._means)
         return self.get_metrics_result()
 
-    def _compare(
-        self, teacher: Tensor, student: Tensor, y: Any, sample_weight: Tensor
-    ) -> None:
-        self._update(_measures.relative(teacher, student), sample_weight)
-        self._names = self._relative if y is None else tuple(self._means)
-        if y is not None:
-            labels, weight = self._labels(y, student, sample_weight)
-            for name, logits in (("teacher", teacher), ("student", student)):
-                found = _measures.absolute(name, logits, labels)
-                self._update(found, weight)
-
-    def _update(self, found: dict[str, Any], weight: Tensor) -> None:
-        for name, values in found.items():
-            if name in self._means:
-                self._means[name].update_state(values, sample_weight=weight)
-
-    def _labels(self, y: Tensor, logits: Tensor, weight: Tensor) -> tuple:
-        """Class numbers, and the weights of the examples that have one."""
-        labels = _measures.class_numbers(y, logits)
-        known = (labels >= 0) & (labels < ops.shape(logits)[-1])
-        void = ops.zeros_like(known)
-        if self._ignore_class is not None:
-            void = labels == self._ignore_class
-        wrong = ops.cast(~(known | void), weight.dtype)
-        self._no_classes.update_state(wrong * ops.cast(weight > 0, wrong.dtype))
-        labels = ops.where(known, labels, 0)
-        return labels, weight * ops.cast(known & ~void, weight.dtype)
-
     def require_classes(self) -> None:
-        """Refuses labels that no step could refuse."""
         wrong = int(self._no_classes.result())
-        if wrong:
-            needed = (
-                "class numbers from 0, below the number of output units, or "
-                "one-hot (kind='labels' is for more than one in a row)"
-            )
-            if self._of_labels:
-                needed = "0 or 1 for each output unit"
-            raise ValueError(
-                f"Labels must be {needed}. "
-                f"Received: {wrong} labels that are not, and "
-                f"ignore_class={self._ignore_class}. Check the label encoding, "
-                "or pass the label that stands for none as `ignore_class`."
-            )
+        _measures.require_classes(wrong, self._of_labels, self._ignore_class)
 
     def get_metrics_result(self) -> dict:
         return {name: self._means[name].result() for name in self._names}
@@ -257,16 +209,3 @@ class _Comparison(FedModel):
         labelled = float(self._means["student_accuracy"].count) > 0
         names = self._means if labelled else self._relative
         return {name: float(self._means[name].result()) for name in names}
-
-
-class _Weight(keras.losses.Loss):
-    """What a Keras loss multiplies each position by: weights and masks."""
-
-    def call(self, teacher: Tensor, student: Tensor) -> Tensor:
-        return ops.ones(ops.shape(student)[:-1])
-
-
-def _weight(logits: tuple, sample_weight: Any) -> Tensor:
-    """Sample weights and the mask of the student, shape `logits.shape[:-1]`."""
-    sample_weight = per_position(sample_weight, logits[1])
-    return _Weight(reduction=None, name="weight")(*logits, sample_weight)

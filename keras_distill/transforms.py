@@ -126,7 +126,8 @@ def renyi_entropy(logits: Tensor, order: float) -> Tensor:
 
     Args:
         logits: Unnormalised logits, shape `(..., classes)`.
-        order: `a`, at least 0. The paper's order is `1/temperature`.
+        order: `a`, at least 0; the value of a scalar tensor is not checked. The
+            paper's order is `1/temperature`.
 
     Returns:
         Entropy in nats between 0 and `log(classes)`, shape
@@ -141,13 +142,21 @@ def renyi_entropy(logits: Tensor, order: float) -> Tensor:
     >>> round(float(kd.transforms.renyi_entropy([1.0, 1.0], order=0.5)), 4)
     0.6931
     """
-    order = _validation.at_least_zero(
-        "order", order, "Pass 1 for the Shannon entropy, 0.5 for T = 2."
-    )
     logits = _with_classes(logits)
-    if abs(1.0 - order) < 0.1:
-        return _renyi_entropy_near_shannon(logits, order)
-    return _log_power_sum(logits, order) / (1.0 - order)
+    order = _validation.number_of(logits, "order", order, _order)
+    near, far = _renyi_entropy_near_shannon, _renyi_entropy_far_from_shannon
+    if not ops.is_tensor(order):
+        return (near if abs(1.0 - order) < 0.1 else far)(logits, order)
+    # Each formula gets an order at which its value and gradient are finite.
+    is_near, one = ops.abs(1.0 - order) < 0.1, ops.ones_like(order)
+    found_near = near(logits, ops.where(is_near, order, one))
+    found_far = far(logits, ops.where(is_near, 0.5 * one, order))
+    return ops.where(is_near, found_near, found_far)
+
+
+def _order(name: str, value: Any) -> float:
+    fix = "Pass 1 for the Shannon entropy, 0.5 for T = 2."
+    return _validation.at_least_zero(name, value, fix)
 
 
 def _with_classes(logits: Tensor) -> Tensor:
@@ -161,14 +170,25 @@ def _log_power_sum(logits: Tensor, gamma: float) -> Tensor:
     return ops.logsumexp(gamma * ops.log_softmax(logits, axis=-1), axis=-1)
 
 
-def _renyi_entropy_near_shannon(logits: Tensor, order: float) -> Tensor:
+def _renyi_entropy_far_from_shannon(logits: Tensor, order: Any) -> Tensor:
+    return _log_power_sum(logits, order) / (1.0 - order)
+
+
+def _renyi_entropy_near_shannon(logits: Tensor, order: Any) -> Tensor:
     # log(sum p^a)/(1-a) is 0/0 at a = 1. With s = a - 1,
     # sum p^a = 1 + sum p (e^{s log p} - 1), so log1p and expm1 keep the
     # digits. The exponent is capped where p itself is zero in float64.
     log_p = ops.log_softmax(logits, axis=-1)
     p, s = ops.exp(log_p), order - 1.0
-    if s == 0.0:
-        return -ops.sum(p * log_p, axis=-1)
+    shannon = -ops.sum(p * log_p, axis=-1)
+    if not ops.is_tensor(s):
+        return shannon if s == 0.0 else _renyi_entropy_of(log_p, p, s)
+    is_shannon = s == 0.0
+    away = ops.where(is_shannon, ops.ones_like(s), s)
+    return ops.where(is_shannon, shannon, _renyi_entropy_of(log_p, p, away))
+
+
+def _renyi_entropy_of(log_p: Tensor, p: Tensor, s: Any) -> Tensor:
     exponent = ops.clip(s * log_p, -100.0, 20.0)
     excess = ops.sum(p * ops.expm1(exponent), axis=-1)
     return -ops.log1p(excess) / s

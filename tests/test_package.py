@@ -22,6 +22,7 @@ ROOMS += ["_validation", "_data_checks", "_attached", "_data", "_predictions"]
 ROOMS += ["_objective", "_model", "transforms", "_label_masks"]
 ROOMS += ["example_weights", "losses", "_as_logits"]
 ROOMS += ["ensemble", "distiller", "_measures", "fidelity", "bias", "cache"]
+ROOMS += ["_watched", "_following", "_diagnosis", "callbacks"]
 ROOMS += ["_search", "_space", "tuner", "plotting", "specialists"]
 BACKENDS = {"jax", "tensorflow", "torch"}
 OPTIONAL = {"dask", "distributed", "keras_tuner", "matplotlib", "sklearn"}

@@ -151,6 +151,15 @@ class Changeable(Saved):
             return []
         return self._teacher.values()
 
+    @property
+    def objective(self) -> Objective:
+        """What is optimised, as it is now."""
+        return self._objective
+
+    def numbers_now(self) -> dict[str, Any]:
+        """Weights and numbers of losses, as the next step is to read them."""
+        return self._door.in_step(None, lambda: self.optimizer.iterations)
+
     def make_train_function(self, force: bool = False) -> None:
         """Called by Keras before each `fit`; with `force` by anyone."""
         if self._teacher:

@@ -16,6 +16,7 @@ from keras_distill._objective._outputs import (
 )
 from keras_distill._objective._terms import (
     Objective,
+    SoftLoss,
     Targets,
     given_or_declared,
     objective,
@@ -26,6 +27,7 @@ __all__ = [
     "FirstStep",
     "Objective",
     "Output",
+    "SoftLoss",
     "Targets",
     "given_or_declared",
     "losses_of",
