@@ -167,9 +167,9 @@ class Diagnostics(_Watching):
     Formula: `D(p_T||q) = T D(p_T||q_T) - (T-1) H_{1/T}(q) + (T-1) H(p_T)` holds
     between them, Zheng and Yang 2024, eq. (15). All are means over the data, in
     nats. The gradients are those of the mean losses over all of the data, by
-    the student's trainable weights, and take the student in inference mode: one
-    pass over the data costs about as much as three epochs of training on them,
-    so pass some thousand examples. The step of training is left as it is.
+    the student's trainable weights, and take the student in inference mode: a
+    pass over the data costs about as much as an epoch of training on them, so
+    pass some thousand examples. The step of training is left as it is.
 
     A term whose gradient is far smaller than the other's does not teach. Where
     `student_entropy` is far above `teacher_entropy`, calibrate the student by

@@ -171,6 +171,24 @@ def test_renyi_entropy_of_huge_logits_is_finite(order):
     assert np.all(np.isfinite(gradient))
 
 
+@pytest.mark.parametrize("order", [0.0, 0.25, 0.995, 1.0, 1.005, 2.0, 90.0])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_the_order_may_be_a_scalar_tensor_and_traced(order, scale):
+    logits = (scale * draw()).astype("float32")
+
+    def found(order):
+        return backend.value_and_grad(
+            lambda x: ops.sum(kd.transforms.renyi_entropy(x, order)), logits
+        )
+
+    tensor = ops.convert_to_tensor(order, "float32")
+    for one, other in zip(found(tensor), found(order), strict=True):
+        np.testing.assert_allclose(one, other, 1e-4, 1e-5)
+    traced = backend.compiled(kd.transforms.renyi_entropy)
+    value = backend.to_numpy(traced(logits, tensor))
+    np.testing.assert_allclose(np.sum(value), found(order)[0], 1e-4, 1e-5)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 0.995, 1.005, 2.0, 10.0])
 def test_renyi_gradient(temperature):
     logits = draw()

@@ -414,6 +414,19 @@ def test_best_student_has_the_best_score(make, teacher, labels, tmp_path):
         assert max(rounds) > 0
 
 
+def test_a_search_without_labels_is_by_what_a_callback_logs(teacher, tmp_path):
+    compile = {"optimizer": "sgd", "run_eagerly": True}
+    model = hypermodel(teacher, compile=compile, soft_loss_weight=1.0)
+    objective = kt.Objective("val_kl", "min")
+    tuner = random_search(model, tmp_path, objective=objective)
+    watch = kd.callbacks.Fidelity(teacher, (X,))
+    tuner.search(X, epochs=2, verbose=0, callbacks=[watch])
+    scores = [trial.score for trial in tuner.oracle.trials.values()]
+    found = kd.evaluate_fidelity(teacher, best_student(tuner), (X,), verbose=0)
+    assert found["kl_divergence"] == pytest.approx(min(scores), rel=1e-4)
+    assert len(set(scores)) == 3
+
+
 def test_best_student_is_a_plain_model(teacher, labels, tmp_path, monkeypatch):
     tuner = random_search(hypermodel(), tmp_path, trials=1)
     search(tuner, labels, teacher)
