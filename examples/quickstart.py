@@ -11,6 +11,8 @@ labels only           89.3%                   90.5%
 soft targets          94.1%                   95.3%
 WTTM                  93.5%                   94.8%
 teacher               97.8%
+WTTM         NLL 0.696  ECE 0.388
+calibrated   NLL 0.204  ECE 0.027
 student.keras: 93.5%
 
 It writes that file. Over 5 seeds: 88.7 % (deviation 0.8), 93.5 (0.6) and 93.6
@@ -31,14 +33,14 @@ SEED = 0  # of the 100 images and of the students' initial weights
 
 # ## Data
 # 1,797 handwritten digits of 8 x 8 pixels. The teacher learns from 1,200. Only
-# 100 of these, ten of each digit, are left for the student. The other 597 are
-# for testing; nobody trains on them.
+# 100 of these, ten of each digit, are left for the student; of the others 100
+# will calibrate it. The other 597 are for testing; nobody trains on them.
 
 x, y = load_digits(return_X_y=True)
 x_train, x_test, y_train, y_test = train_test_split(
     x.astype("float32") / 16, y, test_size=597, stratify=y, random_state=0
 )
-x_few, _, y_few, _ = train_test_split(
+x_few, x_more, y_few, y_more = train_test_split(
     x_train, y_train, train_size=100, stratify=y_train, random_state=SEED
 )
 
@@ -122,9 +124,24 @@ for name, student in students.items():
     print(f"{name:12}{accuracy:>15.1%}{agreement:>24.1%}")
 print(f"{'teacher':12}{row['teacher_accuracy']:>15.1%}")
 
+# ## Calibrate
+# A student of WTTM learns the teacher's answers at its temperature, so it is
+# not as sure as it is right: by the log-likelihood (NLL) and the calibration
+# error (ECE). One number mends that, found on images that it has not seen. It
+# changes no answer, and other students hardly need it.
+
+held_out = x_more[:100], y_more[:100]
+temperature = kd.bias.fit_temperature(students["WTTM"], held_out)
+calibrated = kd.bias.scale_logits(students["WTTM"], 1 / temperature)
+pair = {"WTTM": students["WTTM"], "calibrated": calibrated}
+for name, student in pair.items():
+    row = kd.evaluate_fidelity(teacher, student, (x_test, y_test), verbose=0)
+    nll, ece = row["student_nll"], row["student_ece"]
+    print(f"{name:12} NLL {nll:.3f}  ECE {ece:.3f}")
+
 # ## Save and load
 # The student is a plain Keras model: whoever loads it needs no keras_distill.
 
-students["WTTM"].save("student.keras")
+calibrated.save("student.keras")
 digits = keras.models.load_model("student.keras").predict(x_test, verbose=0)
 print(f"student.keras: {(digits.argmax(axis=-1) == y_test).mean():.1%}")

@@ -38,7 +38,10 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     `loss` and `metrics`, and to `search` what `Distiller.fit` takes. Choose by
     what does not depend on the searched loss: a compiled metric, such as
     `objective="val_accuracy"`, or `"val_loss"`, which is the compiled loss
-    alone; not by `"loss"`.
+    alone; not by `"loss"`. Students of `TTM` and `WTTM` are less sure than they
+    are right until `kd.bias.fit_temperature` calibrates them, so `"val_loss"`
+    puts them behind others: compare them by `"val_accuracy"`. Without labels,
+    `kd.callbacks.Fidelity` logs `"val_kl"` and `"val_agreement"`.
 
     The hyperparameters are named "distillation_loss", "temperature" and
     "soft_loss_weight". Those that `build_student` and `compile` add need other

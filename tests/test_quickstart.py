@@ -46,6 +46,14 @@ def test_both_ways_of_distilling_beat_the_labels(output):
         assert agreement > rows["labels only"][1] + 2
 
 
+def test_a_student_of_wttm_is_calibrated_by_one_number(output):
+    rows = [line.split() for line in output.splitlines() if "ECE" in line]
+    scores = {name: (float(nll), float(ece)) for name, _, nll, _, ece in rows}
+    assert scores["calibrated"] < scores["WTTM"]
+    # A tenth of the images would put the error off by that much alone.
+    assert scores["calibrated"][1] < 0.1 < scores["WTTM"][1]
+
+
 def test_the_student_loads_and_works_without_the_library(output, folder):
     fresh = subprocess.run(
         [sys.executable, "-c", FRESH_PROCESS],

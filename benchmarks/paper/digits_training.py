@@ -140,17 +140,44 @@ def transfer_set(train: tuple, steps: int, seed: int) -> tuple:
     Each batch is the whole transfer set; 300 epochs of one batch would do the
     same and spend most of their time between the epochs.
     """
-    x, y = split(*train, len(train[0]) - TRANSFER_IMAGES, seed)[0]
+    (x, y), _ = transfer_images(train, seed)
     return np.tile(x, (steps, 1)), np.tile(y, steps)
 
 
+def transfer_images(train: tuple, seed: int) -> tuple[tuple, tuple]:
+    """Those that the student learns from, and the others."""
+    return split(*train, len(train[0]) - TRANSFER_IMAGES, seed)
+
+
+def calibration_images(train: tuple, seed: int) -> tuple:
+    """As many that the student has not seen, to fit one number by."""
+    _, others = transfer_images(train, seed)
+    return transfer_images(others, seed)[0]
+
+
 def measure(teacher: keras.Model, student: keras.Model, test: tuple) -> dict:
-    """Accuracy and agreement, in one batch."""
+    """Accuracy, agreement and calibration, in one batch."""
     fidelity = kd.evaluate_fidelity(
         teacher, student, test, batch_size=len(test[0]), verbose=0
     )
     return {
         "accuracy": fidelity["student_accuracy"],
         "agreement": fidelity["agreement_at_1"],
+        "nll": fidelity["student_nll"],
+        "ece": fidelity["student_ece"],
         "teacher_accuracy": fidelity["teacher_accuracy"],
+    }
+
+
+def measure_calibrated(
+    teacher: keras.Model, student: keras.Model, test: tuple, held_out: tuple
+) -> dict:
+    """Likelihood and calibration error at the temperature fitted before."""
+    temperature = kd.bias.fit_temperature(student, held_out)
+    scaled = kd.bias.scale_logits(student, 1 / temperature)
+    found = measure(teacher, scaled, test)
+    return {
+        "temperature": temperature,
+        "nll_calibrated": found["nll"],
+        "ece_calibrated": found["ece"],
     }
