@@ -96,6 +96,18 @@ def test_layers_of_a_layer_are_its_direct_ones_and_an_operation_has_none():
     assert not hasattr(operation, "_layers")
 
 
+def test_variables_come_in_the_order_of_the_layers():
+    """Else an optimizer's state is loaded for other projectors."""
+    held = Held()
+    held(np.ones((2, 4), "float32"))
+    held._layers.reverse()
+    norms = reversed(held.norms)
+    expected = [v for norm in norms for v in (norm.gamma, norm.beta)]
+    assert [id(v) for v in held.trainable_variables[1:]] == [
+        id(v) for v in expected
+    ]
+
+
 def test_a_layer_lists_the_variables_that_it_owns_itself():
     """Else a teacher and a student that share a frozen layer are refused."""
     held = Held()
@@ -129,6 +141,49 @@ def test_augmentation_is_a_data_layer_with_seed_generators(name):
     data_layer = layers.Rescaling.__base__
     assert isinstance(layer, data_layer) == (name not in NO_DATA_LAYER)
     assert bool(layer._seed_generators) == (name not in NOT_RANDOM)
+
+
+@pytest.mark.parametrize("method", ["call", "quantized_call"])
+def test_a_layer_is_called_by_what_an_instance_has_as_its_method(method):
+    """Else what a layer gives cannot be taken on the way, in one pass."""
+    dense = layers.Dense(3)
+    dense.build((None, 4))
+    if method == "quantized_call":
+        dense.quantize("int8")
+    own, seen = getattr(dense, method), []
+
+    def noted(*args, **kwargs):
+        seen.append(own(*args, **kwargs))
+        return seen[-1]
+
+    object.__setattr__(dense, method, noted)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Identity()(dense(inputs)))
+    seen.clear()
+    assert model(X) is seen[0] and len(seen) == 1
+    object.__delattr__(dense, method)
+    assert getattr(dense, method) == own
+
+
+def test_a_layer_that_is_computed_twice_says_so():
+    """Else the output of a layer inside of it is taken, and has no gradient."""
+    with keras.RematScope("full"):
+        dense = layers.Dense(3)
+    assert dense._remat_mode and not layers.Dense(3)._remat_mode
+
+
+def test_regularisers_of_all_weights_count_by_one_method():
+    """Else the regularisers of a projector count in evaluation."""
+    model = models.noisy()
+    assert len(model._get_regularization_losses()) == 1
+
+    class Without(keras.Model):
+        def _get_regularization_losses(self):
+            return []
+
+    inputs = keras.Input((models.FEATURES,))
+    assert len(keras.Model(inputs, model(inputs)).losses) == 1
+    assert Without(inputs, model(inputs)).losses == []
 
 
 def test_a_clone_of_a_model_that_says_it_is_not_compiled_is_not_either():

@@ -23,7 +23,7 @@ PACKAGE = pathlib.Path(kd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOM = [path for path in MODULES if path.parent.name == "_keras"]
 # Methods of Keras that one of ours calls by `super`.
-EXTENDED = {"_get_jax_state"}
+EXTENDED = {"_get_jax_state", "_get_regularization_losses"}
 # What Python promises of a named tuple.
 PROMISED = set(dir(Record))
 

@@ -8,6 +8,7 @@ following it does not, and `tests/test_keras_internals.py` holds it to it:
   yet, or if forced to;
 - on JAX what they put there is called as in `jax.guarded`, with the state that
   the last step returned, or what `_get_jax_state` has read from the variables;
+- the regularisers of all weights count by `_get_regularization_losses`;
 - what `compile` made lies in `_compile_loss`, `_compile_metrics` and
   `_loss_tracker`, and `_aggregate_additional_loss` scales all other losses;
 - the metrics lie there as `compile` got them, as `_user_metrics` and
@@ -81,6 +82,20 @@ class FedModel(keras.Model):
         When it changes the step is traced anew.
         """
         return None
+
+    def regularised(self) -> keras.Model:
+        """Whose regularisers count in the present phase."""
+        return self
+
+    def _get_regularization_losses(self) -> list:
+        model: Any = self.regularised()
+        own = model is self
+        get = (
+            super()._get_regularization_losses
+            if own
+            else (model._get_regularization_losses)
+        )
+        return get()
 
     def scheduled(self) -> dict[str, Scheduled]:
         """What the logs of training are to show, beside metrics."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_distill._keras.inputs import structure
+
 
 class Wrapping(keras.Model):
     """A model that is exported with the input signature of what it runs.
@@ -34,24 +36,31 @@ class Wrapping(keras.Model):
 
 
 def _signature(model: Any) -> list:
-    """Shapes and dtypes of the one argument of a call, whatever its structure.
-
-    As those of a subclassed model Keras knows the shapes of its first call.
-    """
-    if isinstance(model, Wrapping):
-        return _signature(model.wrapped()[0])
-    if getattr(model, "outputs", None):
-        sequential = isinstance(model, keras.Sequential)
-        return [model.inputs[0] if sequential else model.input]
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if shape is None:
+    """Shapes and dtypes of the one argument of a call."""
+    found = known_inputs(model)
+    if found is None:
         raise ValueError(
             "A model is exported with the shapes of its inputs. Received: a "
             f"model that runs {model.name!r}, of which they are not known. "
             "Call that model once on a batch, or pass input_signature="
             "[keras.InputSpec(shape=(None, ...), dtype=...)] to export."
         )
-    return [_specs(shape, model.input_dtype)]
+    return [found]
+
+
+def known_inputs(model: Any) -> Any:
+    """Shapes and dtypes of a model's inputs, whatever their structure.
+
+    As those of a subclassed model Keras knows the shapes of its first call.
+    None if there was none.
+    """
+    if isinstance(model, Wrapping):
+        return known_inputs(model.wrapped()[0])
+    inputs = structure(model)
+    if inputs is not None:
+        return inputs
+    shape = (model.get_build_config() or {}).get("input_shape")
+    return None if shape is None else _specs(shape, model.input_dtype)
 
 
 def _specs(shape: Any, dtype: str) -> Any:
