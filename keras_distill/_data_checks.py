@@ -101,6 +101,18 @@ def weights_used(y: Any, arguments: dict) -> None:
         )
 
 
+def teacher_of_features(teacher: Any) -> None:
+    """Refuses features of a teacher that is not there."""
+    if teacher is None:
+        raise ValueError(
+            "Features are what layers of a teacher give in a step; logits that "
+            "were stored have none. Received: distiller.teacher is None, and "
+            "feature_losses of a weight above 0. Set distiller.teacher = "
+            "teacher and pass the data without logits, or set the weight of "
+            "each of distiller.feature_losses to 0."
+        )
+
+
 def one_source_of_logits(teacher: Any, attached: Any) -> None:
     """Refuses a training batch with no teacher logits, or with two sorts."""
     if teacher is None and attached is None:

@@ -72,6 +72,12 @@ def number_of(name: str, value: Any) -> Any:
     return number(value, LOWEST_WEIGHT if name.endswith("weight") else None)
 
 
+def numbers_of(loss: Any) -> dict[str, Any]:
+    """What a step reads of a loss, which says what it has."""
+    names = getattr(loss, "numbers", ())
+    return {name: number_of(name, getattr(loss, name)) for name in names}
+
+
 def checked(check: Callable[[Any], float], value: Any) -> Any:
     """A number as it is checked, or a schedule that begins with one."""
     if callable(value) and not is_schedule(value):
@@ -114,19 +120,25 @@ def read(config: dict, names: Sequence[str]) -> dict:
     }
 
 
-def named(numbers: dict, outputs: Sequence[str]) -> dict[str, Scheduled]:
+def named(
+    numbers: dict, outputs: Sequence[str], features: Sequence[str]
+) -> dict[str, Scheduled]:
     """What is scheduled, by the names that it has in the logs.
 
     Args:
         numbers: Those of an objective.
         outputs: The name of the output of each of its terms. It is put before
             the name of a number that is not the same for all of them.
+        features: The same, of each feature.
     """
     terms = zip(outputs, numbers["soft"], numbers["losses"], strict=True)
     found = [("hard_loss_weight", "", numbers["hard"])]
     for output, weight, own in terms:
         found.append(("soft_loss_weight", output, weight))
         found += [(name, output, own[name]) for name in own]
+    for layer, own in zip(features, numbers["features"], strict=True):
+        found.append(("feature_weight", layer, own["weight"]))
+        found += [(name, layer, own["loss"][name]) for name in own["loss"]]
     logged = {}
     for name, output, value in found:
         if is_scheduled(value):

@@ -9,24 +9,21 @@ from keras import ops
 from keras_distill import _attached, _data_checks, _validation
 from keras_distill._compiled import Checked
 from keras_distill._keras import trainer
-from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.jax import unfed
-from keras_distill._keras.sample_weights import like_outputs
 from keras_distill._model import (
     Guarded,
     Identity,
     leaves_the_steps_to_keras,
 )
 from keras_distill._objective import (
-    Output,
-    SoftLoss,
+    Tapped,
     Targets,
     given_or_declared,
     names_of,
     objective,
-    of_each,
     of_tensors,
     weighted,
+    without_features,
 )
 from keras_distill._registration import register
 
@@ -38,7 +35,8 @@ class Distiller(Guarded):
     """Trains a student on labels and on a teacher's outputs at once.
 
     Formula: `hard_loss_weight * compiled loss + soft_loss_weight *
-    distillation_loss(teacher(x), student(x)) + the student's own losses`.
+    distillation_loss(teacher(x), student(x)) + sum of weight * feature loss +
+    the student's own losses`.
     `hard_loss_weight = 1 - a, soft_loss_weight = a` is the objective of Hinton
     et al. 2015, section 2; `(1, beta)` with `TTM` or `WTTM` is that of Zheng
     and Yang 2024, eq. (2) and (23).
@@ -49,12 +47,17 @@ class Distiller(Guarded):
     use the student alone, and `distiller.student` is a plain Keras model. A
     term of weight 0 is not computed, nor the teacher run for it.
 
+    Inner layers are compared by `feature_losses`, in training alone. What they
+    give is taken in the same pass; a default projector is made when a teacher
+    comes, lies in `distiller.projectors`, and is trained and saved with the
+    student, of which it is no part. Logits that were stored have no features.
+
     Several outputs have losses, weights, labels and sample weights by name or
     by place, as in Keras. A structure of distillation losses has None, or no
     entry, for an output without a teacher. The teacher has the outputs that
     want one: by name where both models name them, else in order.
 
-    Both weights, `distillation_loss`, its `temperature` and `teacher` may be
+    All weights, `distillation_loss`, its `temperature` and `teacher` may be
     set at any moment, in a callback too, a structure as a whole: checked at
     once, in force at the next step, compiling nothing anew for a new number
     except from or to 0. One of `keras.optimizers.schedules` may stand for a
@@ -63,8 +66,8 @@ class Distiller(Guarded):
     temperature below 0.001 is 0.001. A loss of one's own names its numbers,
     `numbers = ("temperature",)`, and gets tensors.
 
-    Logs of training: `loss`, the compiled metrics, `hard_loss` and `soft_loss`
-    (sums over outputs, not yet weighted here), `<output>_soft_loss` where
+    Logs of training: `loss`, the compiled metrics, `hard_loss`, `soft_loss` and
+    `feature_loss` (sums, not yet weighted here), `<output>_soft_loss` where
     several outputs have one, and what is scheduled, as after the last step, but
     not what a callback sets. Those of evaluation are a plain student's.
 
@@ -104,6 +107,8 @@ class Distiller(Guarded):
         soft_loss_weight: Weight of the distillation loss, at least 0, or a
             structure of weights. `None`: 0.9, a `beta` near the paper's for
             `TTM` and `WTTM`, 1 for others.
+        feature_losses: A list of `kd.losses.Feature`. Teacher and student must
+            be built by then.
         name: Name of the model.
         **kwargs: Passed to `keras.Model`.
 
@@ -140,6 +145,7 @@ class Distiller(Guarded):
         *,
         hard_loss_weight: Any = None,
         soft_loss_weight: Any = None,
+        feature_losses: Any = (),
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -148,7 +154,7 @@ class Distiller(Guarded):
         weights = given_or_declared(
             distillation_loss, hard_loss_weight, soft_loss_weight
         )
-        terms = objective(distillation_loss, *weights)
+        terms = objective(distillation_loss, *weights, feature_losses)
         # The student's policy decides on autocasting and on loss scaling.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(name=name, **kwargs)
@@ -165,9 +171,7 @@ class Distiller(Guarded):
         inputs, _ = _attached.split(inputs)
         if self._teacher and not self._teacher.model.built:
             self._teacher(inputs)
-        return self.student(
-            own_entries(self.student, inputs), training=training
-        )
+        return self._run_student(inputs, training)
 
     def train_step(self, *args: Any) -> Any:
         # JAX passes (state, data), the other backends (data,).
@@ -183,21 +187,25 @@ class Distiller(Guarded):
         numbers = self._door.in_step(numbers, updates)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, logits = _attached.split(x)
-        if not self._objective.has_soft_loss:
+        terms, features = self._objective, None
+        if not (terms.has_soft_loss or terms.has_features):
             return x, Targets(y, None, numbers), sample_weight
+        if terms.has_features:
+            _data_checks.teacher_of_features(self._teacher)
         _data_checks.one_source_of_logits(self._teacher, logits)
         if self._teacher:
             fixed = self.non_trainable_variables
             own = zip(fixed, state[0][1], strict=True) if state else ()
-            logits = self._teacher(x, values, shared=own)
-        logits = _attached.dense(logits, self._objective.kind)
-        names = names_of(self.teacher)
-        teacher = of_tensors(logits, names)
-        return x, Targets(y, teacher, numbers), sample_weight
+            logits, features = self._run_teacher(self._teacher, x, values, own)
+        logits = _attached.dense(logits, terms.kind)
+        teacher = of_tensors(logits, names_of(self.teacher))
+        x = Tapped(x) if terms.has_features else x
+        return x, Targets(y, teacher, numbers, features), sample_weight
 
     def look(self, state: tuple, batch: Any) -> None:
         x, targets, sample_weight = self._with_teacher_logits(batch, state)
         y_pred, _ = self.stateless_call(*state[:2], x, training=False)
+        y_pred, _ = without_features(y_pred)
         self._check_values(targets, y_pred, sample_weight)
 
     def _check_values(
@@ -240,6 +248,7 @@ class Distiller(Guarded):
     def _distillation_objective(
         self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any
     ) -> Tensor:
+        y_pred, features = without_features(y_pred)
         labels, numbers = targets.labels, targets.numbers
         # The distillation loss itself asks for labels, or is all they are for.
         soft_alone = self._objective.uses_labels and (
@@ -259,34 +268,14 @@ class Distiller(Guarded):
             found = self.soft_losses_of(targets, y_pred, sample_weight)
             self._record_soft(found, batch_size)
             total = total + sum(weighted(s.weight, s.value) for s in found)
+        if self.projectors:
+            total = total + self._idle_projectors()
+        if self._objective.has_features:
+            of_layers = self.feature_losses_of(targets, features, sample_weight)
+            values = sum(feature.value for feature in of_layers)
+            self._record(self.feature_loss_tracker, values, batch_size)
+            total = total + sum(weighted(f.weight, f.value) for f in of_layers)
         return total
-
-    def hard_loss_of(self, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
-        """The compiled loss, without its weight."""
-        weights = self._compiled_weights(sample_weight, y_pred)
-        return trainer.compiled_loss(self, y, y_pred, weights)
-
-    def soft_losses_of(
-        self, targets: Targets, y_pred: Any, sample_weight: Any
-    ) -> list[SoftLoss]:
-        """The distillation loss of each output, with its weight beside it."""
-        outputs = self._outputs_of(y_pred)
-        return self._objective.soft_losses(
-            targets, outputs, sample_weight, self.loss
-        )
-
-    def _compiled_weights(self, sample_weight: Any, y_pred: Any) -> Any:
-        outputs = self._outputs_of(y_pred)
-        weights = of_each("sample_weight", sample_weight, outputs)
-        return like_outputs(weights, y_pred)
-
-    def _outputs_of(self, y_pred: Any) -> list[Output]:
-        return of_tensors(y_pred, names_of(self))
-
-    @property
-    def output_names(self) -> list[str]:
-        """The student's, by which Keras finds losses, weights and labels."""
-        return self.student.output_names
 
 
 def _batch_size(x: Any) -> Any:

@@ -57,6 +57,13 @@ class Changeable(Saved):
                 f"{value!r}. Make a new kd.Distiller(teacher, student, ...), "
                 "or give this student other weights with student.set_weights."
             )
+        if name == "feature_losses":
+            raise AttributeError(
+                "`feature_losses` cannot be replaced: their projectors are "
+                f"trained. Received: distiller.feature_losses = {value!r}. "
+                "Make a new kd.Distiller(teacher, student, ...), or set the "
+                "weight of one, distiller.feature_losses[0].weight."
+            )
         if not hasattr(type(self), name):
             self._is_no_number_of_a_loss(name, value)
         super().__setattr__(name, value)
@@ -168,8 +175,9 @@ class Changeable(Saved):
 
     def traced_for(self) -> tuple:
         teacher = self._teacher.key if self._teacher else None
-        terms = self._objective.key, self._objective.computed
-        return teacher, *terms, self._door.scheduled()
+        now = self._objective
+        computed = now.computed, now.computed_features
+        return teacher, now.key, *computed, self._door.scheduled()
 
     def scheduled(self) -> dict:
         return scheduled(self._objective, self.student)

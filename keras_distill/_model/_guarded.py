@@ -7,13 +7,13 @@ import keras
 from keras_distill import _attached, _data_checks
 from keras_distill._compiled import Checked
 from keras_distill._keras import trainer
-from keras_distill._model._changes import Changeable
 from keras_distill._model._logs import Logged
 from keras_distill._model._student import warn_of_augmentation
+from keras_distill._model._terms import Termed
 from keras_distill._objective import losses_of
 
 
-class Guarded(Logged, Changeable):
+class Guarded(Logged, Termed):
     """`fit`, `evaluate` and `predict`, which refuse early what would fail late.
 
     Abstract: a subclass calls `_start_logs` and `_set_objective` once, and has
@@ -57,7 +57,7 @@ class Guarded(Logged, Changeable):
         _data_checks.weights_used(y, kwargs)
         trainer.forget_replaced_loss(self)
         self._check_validation(y, **kwargs)
-        if self._objective.has_soft_loss:
+        if self._objective.has_soft_loss or self._objective.has_features:
             warn_of_augmentation(self.student)
         self._check_compiled()
         self._first_step.report.ask()

@@ -12,7 +12,12 @@ from typing import Any
 import keras
 
 from keras_distill._keras import trainer
-from keras_distill._objective import Objective, Targets, soft_outputs
+from keras_distill._objective import (
+    Objective,
+    Targets,
+    soft_outputs,
+    without_features,
+)
 
 Tensor = Any
 
@@ -29,6 +34,8 @@ class Logged(trainer.FedModel):
     def _start_logs(self) -> None:
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+        if self._objective.features:
+            self.feature_loss_tracker = keras.metrics.Mean(name="feature_loss")
         self._soft_trackers: dict[str, Any] = {}
         self._track_outputs()
         self._in_training = True
@@ -78,6 +85,7 @@ class Logged(trainer.FedModel):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict:
+        y_pred, _ = without_features(y_pred)
         if isinstance(y, Targets):
             y = y.labels
             self._labelled = y is not None
@@ -102,6 +110,10 @@ class Logged(trainer.FedModel):
             hidden += [self.hard_loss_tracker]
         if not (training and self._objective.has_soft_loss):
             hidden += [self.soft_loss_tracker]
+        if self._objective.features and not (
+            training and self._objective.has_features
+        ):
+            hidden += [self.feature_loss_tracker]
         shown = {id(metric) for metric in self._soft_trackers_in_use()}
         hidden += [
             metric

@@ -102,8 +102,9 @@ class Saved(FedModel):
     def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
         config = dict(config)
         expected = config.pop(_KEY, None)
+        terms = ("distillation_loss", "feature_losses")
         weights = ("hard_loss_weight", "soft_loss_weight")
-        for name in ("student", "distillation_loss", *weights):
+        for name in {"student", *terms, *weights} & config.keys():
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )

@@ -66,7 +66,8 @@ def scheduled(
     # A term of several outputs is the only one, and needs no name.
     names = {term: name for name, term in _named_terms(objective, student)}
     outputs = [names[term] for term in range(len(objective.terms))]
-    return _schedules.named(numbers, outputs)
+    features = [feature.student_layer for feature in objective.features]
+    return _schedules.named(numbers, outputs, features)
 
 
 def _named_terms(

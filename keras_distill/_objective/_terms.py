@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_distill import _kinds, _schedules, _validation
+from keras_distill import _features, _kinds, _schedules, _validation
 from keras_distill._keras import numbers
 from keras_distill._keras.sample_weights import per_position
 from keras_distill._objective import _labels, _outputs, _void
@@ -22,6 +22,7 @@ class Targets(NamedTuple):
     labels: Any
     teacher: list[_outputs.Output] | None
     numbers: dict[str, Any]
+    features: list | None = None
 
 
 class Term(NamedTuple):
@@ -50,6 +51,7 @@ class Objective:
         terms: What the two come to.
         places: The number of the term of each entry of the structure, None
             for an entry without; 0 where there is no structure.
+        features: What is compared beside outputs.
         key: Another one with every new distillation loss.
     """
 
@@ -58,11 +60,13 @@ class Objective:
     soft_loss_weight: Any
     terms: tuple[Term, ...]
     places: Any
+    features: tuple[_features.Feature, ...] = ()
     key: object = dataclasses.field(default_factory=object)
 
     def replaced(self, **changes: Any) -> "Objective":
         given = ("distillation_loss", "hard_loss_weight", "soft_loss_weight")
-        new = objective(**{n: getattr(self, n) for n in given} | changes)
+        terms = {name: getattr(self, name) for name in (*given, "features")}
+        new = objective(**terms | changes)
         same = "distillation_loss" not in changes
         return dataclasses.replace(new, key=self.key) if same else new
 
@@ -75,6 +79,15 @@ class Objective:
     @property
     def has_soft_loss(self) -> bool:
         return any(self.computed[1:])
+
+    @property
+    def computed_features(self) -> tuple[bool, ...]:
+        """Which feature losses are; their weights may be set unnoticed."""
+        return tuple(feature.weight != 0 for feature in self.features)
+
+    @property
+    def has_features(self) -> bool:
+        return any(self.computed_features)
 
     @property
     def kind(self) -> str:
@@ -95,7 +108,8 @@ class Objective:
         return {
             "hard": _schedules.number(self.hard_loss_weight, lowest),
             "soft": [_schedules.number(w, lowest) for w in weights],
-            "losses": [_numbers_of(term.loss) for term in self.terms],
+            "losses": [_schedules.numbers_of(term.loss) for term in self.terms],
+            "features": [feature.numbers_now() for feature in self.features],
         }
 
     def term_of_each(self, outputs: Sequence[_outputs.Output]) -> list:
@@ -147,11 +161,6 @@ def _uses_labels(loss: Any) -> bool:
     return bool(getattr(loss, "uses_labels", False))
 
 
-def _numbers_of(loss: Any) -> dict[str, Any]:
-    names = getattr(loss, "numbers", ())
-    return {n: _schedules.number_of(n, getattr(loss, n)) for n in names}
-
-
 def given_or_declared(losses: Any, hard: Any, soft: Any) -> tuple[Any, Any]:
     """Weights, where they are None those that the losses declare, or 1."""
     declared = {_declared(loss) for loss in _checked_losses(losses)}
@@ -191,7 +200,10 @@ def _checked_losses(losses: Any) -> list[keras.losses.Loss]:
 
 
 def objective(
-    distillation_loss: Any, hard_loss_weight: Any, soft_loss_weight: Any
+    distillation_loss: Any,
+    hard_loss_weight: Any,
+    soft_loss_weight: Any,
+    features: Any = (),
 ) -> Objective:
     """Checks losses and weights, alone and together."""
     _checked_losses(distillation_loss)
@@ -203,8 +215,9 @@ def objective(
         soft = _weight("soft_loss_weight", soft)
     losses = _copied(distillation_loss)
     terms, places = _terms(losses, soft)
-    found = Objective(losses, hard, soft, terms, places)
-    if not any(found.computed):
+    features = _features.checked(features)
+    found = Objective(losses, hard, soft, terms, places, features)
+    if not any((*found.computed, found.has_features)):
         raise ValueError(
             "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
             "Received: 0 and 0, which leaves nothing to train on. Set the one "
