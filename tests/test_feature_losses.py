@@ -108,11 +108,14 @@ def test_gradients_are_finite_where_features_vanish_or_are_alike(name, scale):
     assert (scale == 1.0) <= np.any(gradient != 0)
 
 
-def test_two_examples_that_are_the_same_have_no_relation():
-    f, g = features((5, 3))
-    f[1], g[2] = f[0], g[3]
+@pytest.mark.parametrize("apart", [0.0, 1e-6])
+def test_examples_that_are_the_same_but_for_rounding_have_no_relation(apart):
+    f, g = features((9, 30))
+    f[::2], g[::3] = f[0], g[3]
     expected = reference.rkd(f, g)
-    np.testing.assert_allclose(value("rkd", f, g), expected, rtol=1e-4)
+    noise = apart * features((9, 30), seed=1)[1]
+    found = value("rkd", f + noise, g - noise)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 @each_loss

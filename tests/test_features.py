@@ -283,6 +283,18 @@ def test_a_weight_of_0_becomes_another_in_the_same_fit():
     assert added > 0.1
 
 
+def test_numbers_of_a_loss_may_be_set_at_any_moment():
+    loss = kd.losses.RKD(1.0, 2.0)
+    model = nets.still(hint(loss=loss))
+    f, g = (nets.given(m, "hidden") for m in (model.teacher, model.student))
+    distance, angle = reference.rkd_parts(f, g)
+    found = models.step(model, X, Y)["feature_loss"]
+    close(found, distance + 2 * angle, 1e-4)
+    loss.distance_weight = 5.0
+    found = models.step(model, X, Y)["feature_loss"]
+    close(found, 5 * distance + 2 * angle, 1e-4)
+
+
 def test_a_schedule_stands_for_a_weight_and_is_logged():
     schedules = keras.optimizers.schedules
     falling = schedules.PolynomialDecay(1.0, 4, 0.0)
