@@ -273,6 +273,14 @@ def test_one_feature_is_no_list_of_them():
         )
 
 
+@pytest.mark.parametrize(
+    "loss", ["kl_divergence", "poisson", "categorical_crossentropy"]
+)
+def test_a_loss_that_does_not_compare_values_is_refused(loss):
+    with pytest.raises(ValueError, match="smallest where the student's is the"):
+        nets.still(hint(loss=loss))
+
+
 def test_a_projector_belongs_to_one_feature():
     shared = layers.Dense(5)
     with pytest.raises(ValueError, match="a projector of its own. Received"):

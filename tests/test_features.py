@@ -48,7 +48,9 @@ def test_values_are_those_of_keras_where_shapes_agree():
     close(models.step(model, X, Y)["feature_loss"], float(expected))
 
 
-@pytest.mark.parametrize("name", ["mse", "mean_absolute_error", "huber"])
+@pytest.mark.parametrize(
+    "name", ["mse", "mean_absolute_error", "huber", "cosine_similarity"]
+)
 def test_losses_of_keras_by_name(name):
     model = nets.still(hint(loss=name), teacher=nets.net(6, seed=2))
     parts = [nets.given(p, "hidden") for p in (model.teacher, model.student)]

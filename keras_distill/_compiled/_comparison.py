@@ -37,6 +37,22 @@ def require_comparison(student: Any, losses: Sequence) -> None:
         _check(loss, shape, end)
 
 
+def require_feature_comparison(loss: Any, shape: tuple) -> None:
+    """Refuses what does not compare two features of a shape."""
+    if _has_said(loss):
+        return
+    rule = OfValues(_probes.shape_like(shape), None)
+    call = _probes.call_of_loss(_at_first(loss))
+    if rule.judge([call])[0] is False:
+        raise ValueError(
+            "The loss of a feature must be smallest where the student's is the "
+            f"teacher's. Received: loss={type(loss).__name__}(), which is not "
+            "for features of any value. Pass 'mse' or kd.losses."
+            "CosineDistance(). A loss of your own says that it is right with "
+            '`compares = "values"` in its class.'
+        )
+
+
 def _has_said(loss: Any) -> bool:
     says = hasattr(loss, "compares") or getattr(loss, "uses_labels", False)
     return bool(says)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_distill._compiled import require_feature_comparison
 from keras_distill._features._feature import Feature
 from keras_distill._registration import register
 
@@ -102,7 +103,8 @@ def default_projector(
 def require_comparable(
     feature: Feature, projector: Any, teacher: Tensor, student: Tensor
 ) -> None:
-    """Refuses a projector that does not give what the loss compares."""
+    """Refuses a loss of something else, and a projector to something else."""
+    require_feature_comparison(feature.loss, tuple(teacher.shape))
     if projector is not None:
         student = projector.compute_output_spec(student)
     ours, theirs = tuple(student.shape), tuple(teacher.shape)

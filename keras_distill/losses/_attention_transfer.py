@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill import _kinds
 from keras_distill._registration import register
 from keras_distill.losses._feature_pairs import feature_pair, flat, unit
 
@@ -84,6 +85,7 @@ class AttentionTransfer(keras.losses.Loss):
     1.0
     """
 
+    compares = _kinds.VALUES
     per_position = False
 
     def __init__(

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill import _kinds
 from keras_distill._registration import register
 from keras_distill.losses._feature_pairs import feature_pair, unit
 
@@ -64,6 +65,8 @@ class CosineDistance(keras.losses.Loss):
     >>> float(kd.losses.CosineDistance()([[2.0, 0.0]], [[0.0, 5.0]]))
     1.0
     """
+
+    compares = _kinds.VALUES
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_distill import _validation
+from keras_distill import _kinds, _validation
 from keras_distill._registration import register
 from keras_distill.losses._feature_pairs import feature_pair, flat
 from keras_distill.losses._of_batches import LossOfBatches
@@ -148,6 +148,7 @@ class RKD(LossOfBatches, NumberedLoss):
     0.0
     """
 
+    compares = _kinds.VALUES
     per_position = False
     numbers = ("distance_weight", "angle_weight")
     distance_weight = Number(_validation.weight)
