@@ -220,12 +220,85 @@ def batch_norm_in_evaluate() -> dict:
         after = keras.ops.convert_to_numpy(norm.moving_mean)
         return f"moving mean moves by {np.abs(after - before).max():.3f}"
 
-    feature = keras.distillation.FeatureDistillation(
-        teacher_layer_name="hidden", student_layer_name="norm"
-    )
     return {
-        "keras": moved(theirs(classifier(8), student(), feature)),
-        "ours": moved(ours(classifier(8), student())),
+        "keras": moved(theirs(classifier(8), student(), their_feature("norm"))),
+        "ours": moved(our_feature(classifier(8), student(), "norm")),
+    }
+
+
+def their_feature(student_layer: str) -> Any:
+    return keras.distillation.FeatureDistillation(
+        teacher_layer_name="hidden", student_layer_name=student_layer
+    )
+
+
+def our_feature(
+    teacher: keras.Model, student: keras.Model, layer: str, **kwargs: Any
+) -> kd.Distiller:
+    feature = kd.losses.Feature("hidden", layer, **kwargs)
+    return ours(teacher, student, feature_losses=[feature])
+
+
+class Passes(keras.layers.Layer):
+    """Counts its calls; run eagerly."""
+
+    count = 0
+
+    def call(self, inputs: Any) -> Any:
+        self.count += 1
+        return inputs
+
+
+def student_passes() -> dict:
+    def passes(make: Callable) -> str:
+        counter = Passes()
+        student = classifier()
+        student.add(counter)
+        model = compiled(make(student), run_eagerly=True)
+        first_loss(model)
+        before = counter.count
+        first_loss(model)
+        return f"{counter.count - before} in a step"
+
+    teacher = classifier(8)
+    return {
+        "keras": passes(lambda s: theirs(teacher, s, their_feature("hidden"))),
+        "ours": passes(lambda s: our_feature(teacher, s, "hidden")),
+    }
+
+
+class Projected(keras.distillation.FeatureDistillation):
+    """Theirs, of layers of different sizes, by a loss of one's own."""
+
+    def __init__(self, projector: keras.layers.Layer) -> None:
+        super().__init__("mse", "hidden", "hidden")
+        self.projector = projector
+
+    def compute_loss(
+        self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any
+    ) -> Any:
+        projected = self.projector(student_outputs)
+        return super().compute_loss(teacher_outputs, projected, **kwargs)
+
+
+def projector() -> dict:
+    """What a step changes in the layer between features of two sizes."""
+    teacher = classifier(32)
+
+    def moved(make: Callable) -> str:
+        dense = keras.layers.Dense(32)
+        dense.build((None, 8))
+        before = keras.ops.convert_to_numpy(dense.kernel).copy()
+        first_loss(compiled(make(dense), optimizer=keras.optimizers.SGD(1.0)))
+        after = keras.ops.convert_to_numpy(dense.kernel)
+        return f"kernel moves by {np.abs(after - before).max():.3f}"
+
+    def our(dense: keras.layers.Layer) -> kd.Distiller:
+        return our_feature(teacher, classifier(), "hidden", projector=dense)
+
+    return {
+        "keras": moved(lambda d: theirs(teacher, classifier(), Projected(d))),
+        "ours": moved(our),
     }
 
 
@@ -370,7 +443,9 @@ ROWS = {
     "Gradient at a confident mistake": confident_mistake,
     "Teacher that ends in softmax": softmax_teacher,
     "Teacher during evaluate": teacher_in_evaluate,
-    "BatchNorm during evaluate (theirs: feature loss)": batch_norm_in_evaluate,
+    "BatchNorm during evaluate, with a feature": batch_norm_in_evaluate,
+    "Passes of the student, with a feature": student_passes,
+    "Projector of a feature after a step": projector,
     "The caller's teacher after construction": trainable_flag,
     "A layer in both teacher and student": shared_layer,
     "Unlabelled fit(x), compile(loss=None)": no_hard_loss,
