@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_distill import _measures, _validation, transforms
+from keras_distill._keras import trainer
 from keras_distill._keras.compiled import compiled, gradient
 from keras_distill._keras.inputs import own_entries
 from keras_distill._objective import Targets, of_tensors
@@ -77,11 +78,13 @@ class Diagnosis:
         sample_weight: Any,
     ) -> tuple[dict, dict]:
         batch = Batch(x, teacher_logits, y, sample_weight)
-        student_logits = ops.stop_gradient(self._student_logits(x, *values))
+        logits = self._student_logits(x, *values)
+        # What has no gradient has no mask either.
+        weight = _measures.weight_of(logits, sample_weight)
+        student_logits = ops.stop_gradient(logits)
         temperature = self._temperature
         if temperature is None:
             temperature = numbers["losses"][0]["temperature"]
-        weight = _measures.weight_of(student_logits, sample_weight)
         measures = entropies(teacher_logits, student_logits, temperature)
         sums = {name: ops.sum(weight * m) for name, m in measures.items()}
         sums["weight"] = ops.sum(weight)
@@ -93,7 +96,8 @@ class Diagnosis:
         def term(of: Callable) -> Callable:
             def loss(trainable: list) -> Tensor:
                 logits = self._student_logits(batch.x, trainable, values[1])
-                return of(numbers, batch, logits)
+                # Keras divides losses by the number of TensorFlow replicas.
+                return trainer.replicas() * of(numbers, batch, logits)
 
             return loss
 
@@ -110,10 +114,13 @@ class Diagnosis:
         self, x: Any, trainable: list, non_trainable: list
     ) -> Tensor:
         student = self._distiller.student
-        logits, _ = student.stateless_call(
-            trainable, non_trainable, own_entries(student, x), training=False
+        variables = (
+            student.trainable_variables + student.non_trainable_variables
         )
-        return logits
+        mapping = zip(variables, [*trainable, *non_trainable], strict=True)
+        # `stateless_call` passes `training` on, wanted or not, and no masks.
+        with keras.StatelessScope(state_mapping=mapping):
+            return student(own_entries(student, x), training=False)
 
     def _hard_loss(self, numbers: dict, batch: Batch, logits: Tensor) -> Tensor:
         hard = self._distiller.hard_loss_of(batch.y, logits, batch.weight)

@@ -48,9 +48,11 @@ def _tensorflow(function: Callable, values: list) -> list:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         result = function(values)
-    return tape.gradient(
+    slopes = tape.gradient(
         result, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
+    # That of an embedding comes as the rows that were looked up.
+    return [tf.convert_to_tensor(slope) for slope in slopes]
 
 
 def _torch(function: Callable, values: list) -> list:
