@@ -10,10 +10,10 @@ from keras import ops
 
 from keras_distill import _measures, _validation, transforms
 from keras_distill._keras import trainer
-from keras_distill._keras.compiled import compiled, gradient
+from keras_distill._keras.compiled import compiled_as, gradient
 from keras_distill._keras.inputs import own_entries
 from keras_distill._objective import Targets, of_tensors
-from keras_distill._watched import Batch, Watched
+from keras_distill._watched import Batch, Watched, require_weight
 from keras_distill.distiller import Distiller
 from keras_distill.losses import soft_targets, ttm
 
@@ -35,13 +35,12 @@ class Diagnosis:
     def __call__(self, watched: Watched) -> dict[str, float]:
         """Passes over the data once."""
         self._compile()
-        numbers = _as_tensors(self._distiller.numbers_now())
         sums: dict[str, float] = {}
         gradients: dict[str, list] = {}
         examples = 0
         for batch in watched:
             count = len(batch.teacher_logits)
-            found, slopes = self._step(self._values(), numbers, *batch)
+            found, slopes = self._measured(batch)
             for name, value in found.items():
                 value = float(ops.convert_to_numpy(value))
                 sums[name] = sums.get(name, 0.0) + value
@@ -50,15 +49,26 @@ class Diagnosis:
                 before = gradients.get(name)
                 gradients[name] = _added(before, parts) if before else parts
             examples += count
+        require_weight(sums.get("weight"))
         return _means(sums) | {
             name: _norm(parts) / examples for name, parts in gradients.items()
         }
 
+    def try_out(self, watched: Watched) -> None:
+        """Compiles what is needed, on the first batch."""
+        self._compile()
+        for batch in watched.first(self._distiller.student):
+            self._measured(batch)
+
+    def _measured(self, batch: Batch) -> tuple[dict, dict]:
+        numbers = _as_tensors(self._distiller.numbers_now())
+        return self._step(self._values(), numbers, *batch)
+
     def _compile(self) -> None:
         traced_for = self._distiller.traced_for()
         if traced_for != self._traced_for:
-            jit_compile = self._distiller.jit_compile
-            self._step = compiled(self._of_batch, jit_compile)
+            require_terms(self._distiller, self._temperature)
+            self._step = compiled_as(self._of_batch, self._distiller)
             self._traced_for = traced_for
 
     def _values(self) -> tuple[list, list]:

@@ -26,6 +26,13 @@ def compiled(function: Callable, jit_compile: bool = True) -> Callable:
     return jitted(function) if jit_compile else function
 
 
+def compiled_as(function: Callable, model: keras.Model) -> Callable:
+    """The function, compiled as the steps of a model are, or not at all."""
+    if model.run_eagerly:
+        return function
+    return compiled(function, model.jit_compile)
+
+
 def gradient(function: Callable[[list], Tensor], values: list) -> list:
     """The gradient of a scalar function of a list of tensors.
 
