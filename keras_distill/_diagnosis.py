@@ -151,7 +151,7 @@ def require_terms(model: Any, temperature: float | None) -> None:
             f"Received: that of a {type(model).__name__}."
         )
     terms = model.objective.terms
-    _validation.one_output("student", model.student)
+    _validation.bare_output("student", model.student)
     if temperature is None and not hasattr(terms[0].loss, "temperature"):
         raise ValueError(
             "No temperature is known. Received: a distillation loss without "

@@ -85,7 +85,7 @@ class Watched:
     def require_student_of(self, model: keras.Model) -> None:
         """Refuses a student that cannot be compared with the teacher."""
         student = student_of(model)
-        _validation.one_output("student", student)
+        _validation.bare_output("student", student)
         if isinstance(model, Distiller):
             _require_kind(model.objective.kind, self._kind)
         graph.require_logits("student", student, self._kind, _kinds.BY_KIND)
@@ -107,7 +107,7 @@ def _require_teacher(teacher: Any, kind: str) -> None:
             "None for data with logits attached. Received: "
             f"{type(teacher).__name__}."
         )
-    _validation.one_output("teacher_or_cache", teacher)
+    _validation.bare_output("teacher_or_cache", teacher)
     graph.require_logits("teacher_or_cache", teacher, kind, _kinds.BY_KIND)
 
 

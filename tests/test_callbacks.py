@@ -473,6 +473,15 @@ class TestRefused:
             with pytest.raises(ValueError, match="at least one batch"):
                 cls(models.sequential(), data)
 
+    def test_an_output_in_a_dict(self, cls):
+        inputs = keras.Input((4,))
+        logits = keras.layers.Dense(3)(inputs)
+        teacher = keras.Model(inputs, {"digit": logits})
+        with pytest.raises(ValueError, match="one in a dict.*outputs.0."):
+            cls(teacher, (X, Y))
+        with pytest.raises(ValueError, match="one in a dict"):
+            kd.evaluate_fidelity(teacher, teacher, (X, Y))
+
     def test_other_classes(self, cls):
         student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         teacher = models.sequential(seed=2)
