@@ -6,26 +6,49 @@ float32, and passes no gradient to the teacher.
 """
 
 from keras_distill._compiled import on_logits
+from keras_distill.losses._dist import DIST, dist
+from keras_distill.losses._divergences import (
+    JensenShannon,
+    ReverseKL,
+    jensen_shannon,
+    reverse_kl,
+)
 from keras_distill.losses._dkd import DKD, dkd
+from keras_distill.losses._hard_labels import HardLabels, hard_labels
 from keras_distill.losses._logit_matching import LogitMatching, logit_matching
+from keras_distill.losses._nkd import NKD, nkd
 from keras_distill.losses._sigmoid_targets import (
     SigmoidTargets,
     sigmoid_targets,
 )
 from keras_distill.losses._soft_targets import SoftTargets, soft_targets
+from keras_distill.losses._standardized import Standardized
+from keras_distill.losses._sum import Sum
 from keras_distill.losses._ttm import TTM, ttm
 from keras_distill.losses._wttm import WTTM, wttm
 
 __all__ = [
+    "DIST",
     "DKD",
+    "HardLabels",
+    "JensenShannon",
     "LogitMatching",
+    "NKD",
+    "ReverseKL",
     "SigmoidTargets",
     "SoftTargets",
+    "Standardized",
+    "Sum",
     "TTM",
     "WTTM",
+    "dist",
     "dkd",
+    "hard_labels",
+    "jensen_shannon",
     "logit_matching",
+    "nkd",
     "on_logits",
+    "reverse_kl",
     "sigmoid_targets",
     "soft_targets",
     "ttm",
