@@ -78,13 +78,20 @@ def test_what_is_correlated_needs_not_be_equal():
 
 @pytest.mark.parametrize("rows", [1, 4])
 def test_equal_probabilities_have_no_correlation_and_a_gradient(rows):
-    v, z = np.zeros((2, rows, 5), "float32")
+    v, z = np.zeros((2, rows, 5))
     v[:, 0] = 3.0
-    value, gradient = backend.value_and_grad(
-        lambda z: kd.losses.dist(v, z, temperature=2.0), z
-    )
+
+    def loss(z):
+        teacher = ops.cast(v, z.dtype)
+        return kd.losses.dist(teacher, z, temperature=2.0)
+
+    with backend.float64():
+        value, gradient = backend.value_and_grad(loss, z)
     assert value == pytest.approx(4.0 * 2)
     assert np.all(np.isfinite(gradient))
+    # In float32 their mean may be off by an eps, which is then correlated.
+    for found in backend.value_and_grad(loss, z.astype("float32")):
+        assert np.all(np.isfinite(found))
 
 
 @pytest.mark.parametrize("size", [1e4, 3e38])

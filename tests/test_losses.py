@@ -363,10 +363,11 @@ class TestContract:
         order = [3, 0, 4, 1, 2]
         labels = labels_of(teacher)
         moved = np.argsort(order)[labels]
+        # Sums in another order are off by some eps, up to four of them in turn.
         close(
             case.per_example(teacher[:, order], student[:, order], moved),
             case.per_example(teacher, student, labels),
-            1e-6,
+            32 * np.finfo("float32").eps,
         )
 
     @pytest.mark.parametrize("dtype, size", HUGE)
