@@ -22,6 +22,7 @@ from keras_distill._objective._terms import (
     objective,
     weighted,
 )
+from keras_distill._objective._whole_batches import require_whole_batch
 
 __all__ = [
     "FirstStep",
@@ -36,6 +37,7 @@ __all__ = [
     "of_each",
     "of_tensors",
     "require_match",
+    "require_whole_batch",
     "scheduled",
     "soft_outputs",
     "weighted",
