@@ -41,15 +41,9 @@ def built_in() -> dict[str, Any]:
 
 
 def by_default(known: dict[str, Any]) -> tuple[str, ...]:
-    """Names of the losses that all data can have.
-
-    They use no labels, and take sample weights.
-    """
+    """Names of the losses that say that a search tries them unasked."""
     return tuple(
-        name
-        for name, cls in known.items()
-        if not getattr(cls, "uses_labels", False)
-        and getattr(cls, "per_example", True)
+        name for name, cls in known.items() if getattr(cls, "searched", False)
     )
 
 

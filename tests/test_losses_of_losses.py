@@ -1,5 +1,7 @@
 """Losses around others: their numbers, labels, kinds and configs."""
 
+import json
+
 import keras
 import models
 import numpy as np
@@ -162,6 +164,21 @@ def test_a_saved_distiller_has_the_losses_and_their_numbers(tmp_path):
     assert found.losses[0].loss.temperature == 7.0
     assert found.losses[1].temperature == 3.0
     assert (found.loss_0_weight, found.loss_1_weight) == (1.0, 0.5)
+
+
+def test_a_config_holds_schedules():
+    falling = keras.optimizers.schedules.CosineDecay(8.0, 10)
+    soft = SOFT(falling)
+    for loss in (
+        kd.losses.Standardized(soft),
+        kd.losses.Sum([soft, SOFT(2.0)], [falling, 1.0]),
+    ):
+        written = json.loads(json.dumps(keras.losses.serialize(loss)))
+        copy = keras.losses.deserialize(written)
+        assert copy.get_config() == loss.get_config()
+        for name in loss.numbers:
+            kinds = type(getattr(copy, name)), type(getattr(loss, name))
+            assert kinds[0] is kinds[1]
 
 
 @pytest.mark.parametrize(
