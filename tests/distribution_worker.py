@@ -136,6 +136,17 @@ def on_two_devices(teacher_inside, examples):
         return run(make_distiller(teacher or make_teacher()), examples)
 
 
+def logs_of_whole_batches():
+    """What a loss logs that compares the examples of a batch, or refuses."""
+    distiller = make_distiller(make_teacher())
+    distiller.distillation_loss = kd.losses.DIST(temperature=3.0)
+    fit = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+    try:
+        return distiller.fit(X[:20], Y[:20], **fit).history["soft_loss"]
+    except ValueError as error:
+        return str(error)
+
+
 def watched():
     """What callbacks log of one epoch."""
     teacher = make_teacher()
@@ -171,9 +182,11 @@ def main():
         "outside": on_two_devices(False, 20),
         "refused": refused_on_two_devices(),
         "watched, one": watched(),
+        "whole batches, one": logs_of_whole_batches(),
     }
     with two_devices():
         results["watched, two"] = watched()
+        results["whole batches, two"] = logs_of_whole_batches()
     if keras.backend.backend() == "jax":
         results["second loss, one"] = logs_of_a_second_loss()
         with two_devices():

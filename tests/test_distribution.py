@@ -64,6 +64,16 @@ def test_callbacks_find_on_two_devices_what_they_find_on_one(results):
         assert_close(two[name], values)
 
 
+@not_torch
+def test_a_loss_of_whole_batches_sees_all_of_one_or_says_so(results):
+    one, two = (results[f"whole batches, {n}"] for n in ("one", "two"))
+    if BACKEND == "jax":
+        assert_close(two, one)
+    else:
+        assert "DIST compares the examples of a batch" in two
+        assert "Received: 2 replicas" in two
+
+
 @pytest.mark.skipif(
     BACKEND != "jax", reason="only on JAX is a step made for a state"
 )
