@@ -9,10 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_distill import _measures, _validation, transforms
-from keras_distill._keras.compiled import compiled, gradient
+from keras_distill._keras import trainer
+from keras_distill._keras.compiled import compiled_as, gradient
 from keras_distill._keras.inputs import own_entries
 from keras_distill._objective import Targets, of_tensors
-from keras_distill._watched import Batch, Watched
+from keras_distill._watched import Batch, Watched, require_weight
 from keras_distill.distiller import Distiller
 from keras_distill.losses import soft_targets, ttm
 
@@ -34,13 +35,12 @@ class Diagnosis:
     def __call__(self, watched: Watched) -> dict[str, float]:
         """Passes over the data once."""
         self._compile()
-        numbers = _as_tensors(self._distiller.numbers_now())
         sums: dict[str, float] = {}
         gradients: dict[str, list] = {}
         examples = 0
         for batch in watched:
             count = len(batch.teacher_logits)
-            found, slopes = self._step(self._values(), numbers, *batch)
+            found, slopes = self._measured(batch)
             for name, value in found.items():
                 value = float(ops.convert_to_numpy(value))
                 sums[name] = sums.get(name, 0.0) + value
@@ -49,15 +49,26 @@ class Diagnosis:
                 before = gradients.get(name)
                 gradients[name] = _added(before, parts) if before else parts
             examples += count
+        require_weight(sums.get("weight"))
         return _means(sums) | {
             name: _norm(parts) / examples for name, parts in gradients.items()
         }
 
+    def try_out(self, watched: Watched) -> None:
+        """Compiles what is needed, on the first batch."""
+        self._compile()
+        for batch in watched.first(self._distiller.student):
+            self._measured(batch)
+
+    def _measured(self, batch: Batch) -> tuple[dict, dict]:
+        numbers = _as_tensors(self._distiller.numbers_now())
+        return self._step(self._values(), numbers, *batch)
+
     def _compile(self) -> None:
         traced_for = self._distiller.traced_for()
         if traced_for != self._traced_for:
-            jit_compile = self._distiller.jit_compile
-            self._step = compiled(self._of_batch, jit_compile)
+            require_terms(self._distiller, self._temperature)
+            self._step = compiled_as(self._of_batch, self._distiller)
             self._traced_for = traced_for
 
     def _values(self) -> tuple[list, list]:
@@ -77,11 +88,13 @@ class Diagnosis:
         sample_weight: Any,
     ) -> tuple[dict, dict]:
         batch = Batch(x, teacher_logits, y, sample_weight)
-        student_logits = ops.stop_gradient(self._student_logits(x, *values))
+        logits = self._student_logits(x, *values)
+        # What has no gradient has no mask either.
+        weight = _measures.weight_of(logits, sample_weight)
+        student_logits = ops.stop_gradient(logits)
         temperature = self._temperature
         if temperature is None:
             temperature = numbers["losses"][0]["temperature"]
-        weight = _measures.weight_of(student_logits, sample_weight)
         measures = entropies(teacher_logits, student_logits, temperature)
         sums = {name: ops.sum(weight * m) for name, m in measures.items()}
         sums["weight"] = ops.sum(weight)
@@ -93,7 +106,8 @@ class Diagnosis:
         def term(of: Callable) -> Callable:
             def loss(trainable: list) -> Tensor:
                 logits = self._student_logits(batch.x, trainable, values[1])
-                return of(numbers, batch, logits)
+                # Keras divides losses by the number of TensorFlow replicas.
+                return trainer.replicas() * of(numbers, batch, logits)
 
             return loss
 
@@ -110,10 +124,13 @@ class Diagnosis:
         self, x: Any, trainable: list, non_trainable: list
     ) -> Tensor:
         student = self._distiller.student
-        logits, _ = student.stateless_call(
-            trainable, non_trainable, own_entries(student, x), training=False
+        variables = (
+            student.trainable_variables + student.non_trainable_variables
         )
-        return logits
+        mapping = zip(variables, [*trainable, *non_trainable], strict=True)
+        # `stateless_call` passes `training` on, wanted or not, and no masks.
+        with keras.StatelessScope(state_mapping=mapping):
+            return student(own_entries(student, x), training=False)
 
     def _hard_loss(self, numbers: dict, batch: Batch, logits: Tensor) -> Tensor:
         hard = self._distiller.hard_loss_of(batch.y, logits, batch.weight)
@@ -134,7 +151,7 @@ def require_terms(model: Any, temperature: float | None) -> None:
             f"Received: that of a {type(model).__name__}."
         )
     terms = model.objective.terms
-    _validation.one_output("student", model.student)
+    _validation.bare_output("student", model.student)
     if temperature is None and not hasattr(terms[0].loss, "temperature"):
         raise ValueError(
             "No temperature is known. Received: a distillation loss without "

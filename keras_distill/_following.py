@@ -1,6 +1,6 @@
 """How closely a student follows a teacher, on data that are read again."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import keras
@@ -8,28 +8,44 @@ import numpy as np
 from keras import ops
 
 from keras_distill import _kinds, _measures
-from keras_distill._keras.compiled import compiled
+from keras_distill._keras.compiled import compiled, compiled_as
 from keras_distill._keras.frozen import FrozenModel
-from keras_distill._watched import Watched
+from keras_distill._watched import Batch, student_of
 
 Tensor = Any
-Forward = Callable[[Any, Any], tuple[Tensor, Tensor]]
 _BINS = 15
 
 
-def forward(student: keras.Model) -> Forward:
+class Forward:
     """A student's logits, and what each of them weighs, by a mask of its own.
 
     It takes inputs and sample weights, and is compiled once.
+
+    Args:
+        model: Whose `fit` it is, a Distiller or the student by itself.
     """
-    frozen = FrozenModel(student)
 
-    def step(values: list, x: Any, sample_weight: Any) -> tuple:
-        logits = frozen(x, values)
-        return logits, _measures.weight_of(logits, sample_weight)
+    def __init__(self, model: keras.Model) -> None:
+        self._frozen = frozen = FrozenModel(student_of(model))
+        self._made_for = self._way(model)
 
-    run = compiled(step, student.jit_compile)
-    return lambda x, sample_weight: run(frozen.values(), x, sample_weight)
+        def step(values: list, x: Any, sample_weight: Any) -> tuple:
+            logits = frozen(x, values)
+            return logits, _measures.weight_of(logits, sample_weight)
+
+        self._run = compiled_as(step, model)
+
+    def _way(self, model: keras.Model) -> tuple:
+        how = model.jit_compile, model.run_eagerly
+        return student_of(model), self._frozen.key, *how
+
+    def is_of(self, model: keras.Model) -> bool:
+        """Whether nothing has changed, such as a layer's variables by LoRA."""
+        self._frozen.look_again()
+        return self._made_for == self._way(model)
+
+    def __call__(self, x: Any, sample_weight: Any) -> tuple[Tensor, Tensor]:
+        return self._run(self._frozen.values(), x, sample_weight)
 
 
 class Comparison:
@@ -75,11 +91,11 @@ def _gaps(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def followed(
-    watched: Watched, student: Forward, comparison: Comparison
+    batches: Iterable[Batch], student: Forward, comparison: Comparison
 ) -> dict[str, float]:
     """The mean of each measure, of those that the data have."""
-    sums: dict[str, Any] = {}
-    for batch in watched:
+    sums: dict[str, Any] = {"no classes": (0.0, 0.0)}
+    for batch in batches:
         logits, weight = student(batch.x, batch.weight)
         args = batch.teacher_logits, logits, batch.y, weight
         for name, pair in comparison.sums(*args).items():

@@ -67,7 +67,7 @@ def number(value: Any, lowest: float | None) -> Any:
 
 def number_of(name: str, value: Any) -> Any:
     """The same, of an attribute of a loss; what it is shows by its name."""
-    if name == "temperature":
+    if name.endswith("temperature"):
         return number(value, LOWEST_TEMPERATURE)
     return number(value, LOWEST_WEIGHT if name.endswith("weight") else None)
 

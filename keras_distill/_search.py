@@ -41,11 +41,9 @@ def built_in() -> dict[str, Any]:
 
 
 def by_default(known: dict[str, Any]) -> tuple[str, ...]:
-    """Names of the losses that all data can have: they use no labels."""
+    """Names of the losses that say that a search tries them unasked."""
     return tuple(
-        name
-        for name, cls in known.items()
-        if not getattr(cls, "uses_labels", False)
+        name for name, cls in known.items() if getattr(cls, "searched", False)
     )
 
 

@@ -158,6 +158,20 @@ def one_output(name: str, model: keras.Model) -> None:
         )
 
 
+def bare_output(name: str, model: keras.Model) -> None:
+    """Refuses several outputs, and one that is known to lie in a structure."""
+    one_output(name, model)
+    outputs = getattr(model, "outputs", None)
+    single = isinstance(model, keras.Sequential)
+    if outputs and not single and keras.tree.is_nested(model.output):
+        raise ValueError(
+            f"`{name}` must have one output by itself. Received: one in a "
+            f"{type(model.output).__name__}. Pass "
+            "keras.Model(model.inputs, model.outputs[0]), which shares its "
+            "layers."
+        )
+
+
 def same_outputs(models: Iterable[tuple[str, keras.Model]]) -> None:
     """Refuses models of one output whose known shapes differ."""
     known = [

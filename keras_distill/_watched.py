@@ -1,5 +1,6 @@
 """Data that a callback looks at in each epoch, with a teacher's logits."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,6 +21,7 @@ from keras_distill.distiller import Distiller
 
 Tensor = Any
 Teacher: TypeAlias = keras.Model | TeacherCache | None
+_INFINITE = -1  # As tf.data.INFINITE_CARDINALITY
 
 
 class Batch(NamedTuple):
@@ -47,6 +49,8 @@ class Watched:
     ) -> None:
         _kinds.one_of_both("kind", kind)
         _can_be_read_again(data)
+        if isinstance(data, _attached.WithTeacherLogits):
+            data = (data,)
         first = data[:1] if isinstance(data, tuple) else data
         _data_checks.not_empty("data", first)
         self._run = None
@@ -70,9 +74,20 @@ class Watched:
                 logits = self._run(x)
             yield Batch(x, logits, y, weight)
 
-    def require_student(self, student: keras.Model) -> None:
+    def first(self, student: keras.Model) -> Iterator[Batch]:
+        """One batch, for what is wrong to show before an epoch is over.
+
+        None for a student that has no variables before its first step, as some
+        that run eagerly.
+        """
+        return itertools.islice(self, int(student.built))
+
+    def require_student_of(self, model: keras.Model) -> None:
         """Refuses a student that cannot be compared with the teacher."""
-        _validation.one_output("student", student)
+        student = student_of(model)
+        _validation.bare_output("student", student)
+        if isinstance(model, Distiller):
+            _require_kind(model.objective.kind, self._kind)
         graph.require_logits("student", student, self._kind, _kinds.BY_KIND)
         if isinstance(self.teacher, keras.Model):
             models = [("teacher", self.teacher), ("student", student)]
@@ -92,11 +107,44 @@ def _require_teacher(teacher: Any, kind: str) -> None:
             "None for data with logits attached. Received: "
             f"{type(teacher).__name__}."
         )
-    _validation.one_output("teacher_or_cache", teacher)
+    _validation.bare_output("teacher_or_cache", teacher)
     graph.require_logits("teacher_or_cache", teacher, kind, _kinds.BY_KIND)
 
 
+def _require_kind(compared: str, kind: str) -> None:
+    if compared in (_kinds.CLASSES, _kinds.LABELS) and compared != kind:
+        raise ValueError(
+            "The callback must be of what the distillation loss compares. "
+            f"Received: a loss that compares {compared}, and a callback of "
+            f"{kind}. Pass kd.callbacks.Fidelity(..., kind={compared!r}); "
+            "kd.callbacks.Diagnostics is of classes alone."
+        )
+
+
+def require_weight(found: Any) -> None:
+    """Refuses data none of which counted."""
+    if not found:
+        raise ValueError(
+            "`data` must hold at least one batch of positive weight. Received: "
+            "none in this epoch. Pass data that can be read again, and leave "
+            "out weights of 0."
+        )
+
+
 def _can_be_read_again(data: Any) -> None:
+    tf_data = _data.is_tf_dataset(data)
+    if (
+        tf_data
+        and int(data.cardinality()) == _INFINITE
+        or (
+            isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+        )
+    ):
+        raise ValueError(
+            "`data` is read to its end in each epoch. Received: "
+            f"{type(data).__name__}, which has none. Pass what comes before "
+            "`repeat()`, or take a number of batches."
+        )
     if isinstance(data, Iterator):
         raise ValueError(
             "`data` is read once in each epoch. Received: "

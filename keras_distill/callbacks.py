@@ -10,15 +10,16 @@ keras-tuner makes for each trial, shares the teacher, the data and what is
 compiled for both.
 """
 
+import copy
 from typing import Any
 
 import keras
 
 from keras_distill import _kinds, _validation
 from keras_distill._diagnosis import Diagnosis, require_terms
-from keras_distill._following import Comparison, followed, forward
+from keras_distill._following import Comparison, Forward, followed
 from keras_distill._keras.trainer import compiled as compiled_with
-from keras_distill._watched import Teacher, Watched, student_of
+from keras_distill._watched import Teacher, Watched, require_weight, student_of
 
 __all__ = ["Diagnostics", "Fidelity"]
 
@@ -47,11 +48,16 @@ class _Watching(keras.callbacks.Callback):
             logs.update(found)
 
     def __deepcopy__(self, memo: dict) -> "_Watching":
-        copy: Any = object.__new__(type(self))
-        vars(copy).update(vars(self), params=None, _model=None)
-        copy._forget()
-        memo[id(self)] = copy
-        return copy
+        fresh: Any = object.__new__(type(self))
+        memo[id(self)] = fresh
+        vars(fresh).update(params=None, _model=None)
+        fresh._forget()
+        for name, value in vars(self).items():
+            if name not in vars(fresh):
+                shared = isinstance(value, Watched | Comparison)
+                own = value if shared else copy.deepcopy(value, memo)
+                vars(fresh)[name] = own
+        return fresh
 
 
 class Fidelity(_Watching):
@@ -89,9 +95,10 @@ class Fidelity(_Watching):
 
     Raises:
         TypeError: If `teacher_or_cache` is none of these.
-        ValueError: If the data do not belong to the cache or can be read only
-            once; and when `fit` begins, if student and teacher do not fit
-            together.
+        ValueError: If the data do not belong to the cache, have no end or can
+            be read only once; when `fit` begins, if student and teacher do not
+            fit together, or `kind` is not that of the distillation loss; and
+            when an epoch ends, if no example has a weight above 0.
 
     Example:
 
@@ -130,17 +137,18 @@ class Fidelity(_Watching):
         super().__init__(Watched(teacher_or_cache, data, batch_size, kind))
 
     def _forget(self) -> None:
-        self._student: keras.Model | None = None
         self._forward: Any = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        student = student_of(self.model)
-        if student is not self._student:
-            self._watched.require_student(student)
-            self._student, self._forward = student, forward(student)
+        self._watched.require_student_of(self.model)
+        if self._forward is None or not self._forward.is_of(self.model):
+            self._forward = Forward(self.model)
+            first = self._watched.first(student_of(self.model))
+            followed(first, self._forward, self._compare)
 
     def _found(self) -> dict[str, float]:
         found = followed(self._watched, self._forward, self._compare)
+        require_weight(found)
         return {
             self._prefix + short: found[name]
             for name, short in self._NAMES.items()
@@ -166,7 +174,7 @@ class Diagnostics(_Watching):
 
     Formula: `D(p_T||q) = T D(p_T||q_T) - (T-1) H_{1/T}(q) + (T-1) H(p_T)` holds
     between them, Zheng and Yang 2024, eq. (15). All are means over the data, in
-    nats. The gradients are those of the mean losses over all of the data, by
+    nats. The gradients are means of those of the losses of each batch, by
     the student's trainable weights, and take the student in inference mode: a
     pass over the data costs about as much as an epoch of training on them, so
     pass some thousand examples. The step of training is left as it is.
@@ -208,7 +216,7 @@ class Diagnostics(_Watching):
     >>> distiller.compile("adam")
     >>> watch = kd.callbacks.Diagnostics(teacher, (x,))
     >>> history = distiller.fit(x, callbacks=[watch], verbose=0).history
-    >>> history["student_entropy"][0] < np.log(3)
+    >>> bool(history["student_entropy"][0] < np.log(3))
     True
     """
 
@@ -237,9 +245,10 @@ class Diagnostics(_Watching):
         if made == self._made:
             return
         require_terms(model, self._temperature)
-        self._watched.require_student(model.student)
-        self._made = made
+        self._watched.require_student_of(model)
         self._diagnosis = Diagnosis(model, self._temperature)
+        self._diagnosis.try_out(self._watched)
+        self._made = made
 
     def _found(self) -> dict[str, float]:
         found = self._diagnosis(self._watched)

@@ -100,7 +100,7 @@ def evaluate_fidelity(
     models = [("teacher", teacher), ("student", student)]
     for name, model in models:
         _validation.is_model(name, model)
-        _validation.one_output(name, model)
+        _validation.bare_output(name, model)
         graph.require_logits(name, model, kind, _kinds.BY_KIND)
     _validation.same_outputs(models)
     same_inputs(models)

@@ -79,10 +79,10 @@ class DistillationHyperModel(keras_tuner.HyperModel):
             and metrics each trial gets a copy made from their configs, or a
             function of `hp` that returns a new dict each time.
         losses: Names of one or more of the classes of `kd.losses` between
-            classes that exclude each other, by default of those that use no
-            labels; or a dict from names to functions of `hp` that return a
-            `keras.losses.Loss`.
-            The hyperparameters that such a function adds are active only with
+            classes that exclude each other, by default `SoftTargets`, `TTM`,
+            `WTTM` and `LogitMatching`; or a dict from names to functions of
+            `hp` that return a `keras.losses.Loss`. The hyperparameters that
+            such a function adds are active only with
             its loss.
         temperature: Lowest and highest temperature of the losses that `losses`
             names, or a number to fix it.

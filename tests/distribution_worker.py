@@ -136,6 +136,29 @@ def on_two_devices(teacher_inside, examples):
         return run(make_distiller(teacher or make_teacher()), examples)
 
 
+def logs_of_whole_batches():
+    """What a loss logs that compares the examples of a batch, or refuses."""
+    distiller = make_distiller(make_teacher())
+    distiller.distillation_loss = kd.losses.DIST(temperature=3.0)
+    fit = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+    try:
+        return distiller.fit(X[:20], Y[:20], **fit).history["soft_loss"]
+    except ValueError as error:
+        return str(error)
+
+
+def watched():
+    """What callbacks log of one epoch."""
+    teacher = make_teacher()
+    data = X[:20], Y[:20]
+    watches = [
+        kd.callbacks.Fidelity(teacher, data),
+        kd.callbacks.Diagnostics(teacher, data),
+    ]
+    fit = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    return make_distiller(teacher).fit(*data, callbacks=watches, **fit).history
+
+
 def refused_on_two_devices():
     """What a fit says whose teacher gives nothing but NaN, 8 times 3."""
     with two_devices():
@@ -158,7 +181,12 @@ def main():
         "inside": on_two_devices(True, 20),
         "outside": on_two_devices(False, 20),
         "refused": refused_on_two_devices(),
+        "watched, one": watched(),
+        "whole batches, one": logs_of_whole_batches(),
     }
+    with two_devices():
+        results["watched, two"] = watched()
+        results["whole batches, two"] = logs_of_whole_batches()
     if keras.backend.backend() == "jax":
         results["second loss, one"] = logs_of_a_second_loss()
         with two_devices():

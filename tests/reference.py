@@ -296,3 +296,131 @@ def combined(generalist, specialists, steps=3000, tolerance=1e-11):
         size = moved @ moved / curvature if curvature > 0 else 2 * size
         z, gradient, values = new, gradient + change, [*values, value]
     return softmax(z)
+
+
+def reverse_kl(teacher_logits, student_logits, temperature):
+    """Gu et al. 2024, section 2.1, times `T^2`: `T^2 D(q_T || p_T)`."""
+    p_t = softmax(teacher_logits, temperature)
+    q_t = softmax(student_logits, temperature)
+    return temperature**2 * kl_divergence(q_t, p_t)
+
+
+def reverse_kl_gradient(teacher_logits, student_logits, temperature):
+    """`df/dq = log(q/p) + 1`, through the softmax at `T`."""
+    p_t = softmax(teacher_logits, temperature)
+    q_t = softmax(student_logits, temperature)
+    slope = temperature**2 * (np.log(q_t / p_t) + 1)
+    return through_softmax(slope, q_t) / temperature
+
+
+def through_softmax(slope, q):
+    """`J' g` of the softmax with the values `q`."""
+    return q * (slope - (q * slope).sum(axis=-1, keepdims=True))
+
+
+def jensen_shannon(teacher_logits, student_logits, teacher_share, temperature):
+    """Agarwal et al. 2024, section 2, times `T^2`."""
+    p_t = softmax(teacher_logits, temperature)
+    q_t = softmax(student_logits, temperature)
+    m = teacher_share * p_t + (1 - teacher_share) * q_t
+    of_teacher = teacher_share * kl_divergence(p_t, m)
+    of_student = (1 - teacher_share) * kl_divergence(q_t, m)
+    return temperature**2 * (of_teacher + of_student)
+
+
+def jensen_shannon_gradient(
+    teacher_logits, student_logits, teacher_share, temperature
+):
+    """`df/dq = (1-b) log(q/m)`, as the other terms sum to 0."""
+    p_t = softmax(teacher_logits, temperature)
+    q_t = softmax(student_logits, temperature)
+    m = teacher_share * p_t + (1 - teacher_share) * q_t
+    slope = temperature**2 * (1 - teacher_share) * np.log(q_t / m)
+    return through_softmax(slope, q_t) / temperature
+
+
+def one_hot(labels, classes):
+    return np.eye(classes)[labels]
+
+
+def hard_labels(teacher_logits, student_logits):
+    """Touvron et al. 2021, eq. (3): the cross-entropy with `argmax v`."""
+    best = np.argmax(teacher_logits, axis=-1)[..., None]
+    q = softmax(student_logits)
+    return -np.log(np.take_along_axis(q, best, axis=-1)[..., 0])
+
+
+def hard_labels_gradient(teacher_logits, student_logits):
+    q = softmax(student_logits)
+    return q - one_hot(np.argmax(teacher_logits, axis=-1), q.shape[-1])
+
+
+def others(logits, labels, temperature):
+    """The softmax of the classes other than the label's, 0 for that."""
+    powers = np.exp(np.asarray(logits, "float64") / temperature)
+    powers = powers * (1 - one_hot(labels, powers.shape[-1]))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def nkd(teacher_logits, student_logits, labels, nontarget_weight, temperature):
+    """Yang et al. 2023: `-p_y log q_y - g T^2 sum o(v/T) log o(z/T)`."""
+    p, q = softmax(teacher_logits), softmax(student_logits)
+    target = one_hot(labels, p.shape[-1])
+    of_label = -(target * p * np.log(q)).sum(axis=-1)
+    v, z = (
+        others(logits, labels, temperature)
+        for logits in (teacher_logits, student_logits)
+    )
+    rest = -(v * np.log(z + target)).sum(axis=-1)
+    return of_label + nontarget_weight * temperature**2 * rest
+
+
+def nkd_gradient(
+    teacher_logits, student_logits, labels, nontarget_weight, temperature
+):
+    p, q = softmax(teacher_logits), softmax(student_logits)
+    target = one_hot(labels, p.shape[-1])
+    p_label = (p * target).sum(axis=-1, keepdims=True)
+    v, z = (
+        others(logits, labels, temperature)
+        for logits in (teacher_logits, student_logits)
+    )
+    rest = nontarget_weight * temperature * (z - v)
+    return p_label * (q - target) + rest
+
+
+def standardized(logits):
+    """Sun et al. 2024, section 4: `(x - mean x) / (sd x + 1e-7)`."""
+    logits = np.asarray(logits, "float64")
+    deviation = logits.std(axis=-1, ddof=1, keepdims=True)
+    return zero_mean(logits) / (deviation + 1e-7)
+
+
+def through_standardized(slope, logits):
+    """`J' g` of the standardisation at these logits."""
+    centred = zero_mean(logits)
+    deviation = centred.std(axis=-1, ddof=1, keepdims=True)
+    scale = deviation + 1e-7
+    along = (slope * centred).sum(axis=-1, keepdims=True)
+    along = along / ((centred.shape[-1] - 1) * deviation * scale**2)
+    return zero_mean(slope) / scale - centred * along
+
+
+def correlation(a, b):
+    """Pearson's, of rows, with 1e-8 in the denominator."""
+    a, b = zero_mean(a), zero_mean(b)
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return (a * b).sum(axis=-1) / (norms + 1e-8)
+
+
+def dist(
+    teacher_logits, student_logits, inter_weight, intra_weight, temperature
+):
+    """Huang et al. 2022, section 3: of examples and of classes."""
+    p, q = (
+        softmax(logits, temperature).reshape(-1, np.shape(logits)[-1])
+        for logits in (teacher_logits, student_logits)
+    )
+    inter = 1 - correlation(p, q).mean()
+    intra = 1 - correlation(p.T, q.T).mean()
+    return temperature**2 * (inter_weight * inter + intra_weight * intra)

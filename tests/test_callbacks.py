@@ -111,7 +111,8 @@ def test_void_labels_and_wrong_ones():
     history = watched(model, (X, labels), ignore_class=-1)
     found = expected(model, (X, labels), ignore_class=-1)
     assert last(history, found) == pytest.approx(found, rel=1e-5)
-    with pytest.raises(ValueError, match="7 labels that are not"):
+    # Of the first batch, before a step is made.
+    with pytest.raises(ValueError, match="3 labels that are not"):
         watched(model, (X, labels))
 
 
@@ -320,6 +321,55 @@ def test_norms_of_the_gradients(loss):
     assert list(log.values()) == pytest.approx(norms, rel=1e-4)
 
 
+def test_diagnostics_leave_out_what_the_student_masks():
+    words, labels = models.sequences()
+    teacher, student = models.tagger(seed=2), models.tagger(mask_zero=True)
+    model = distilled(teacher=teacher, student=student)
+    # One batch, in which Keras's losses are means over what counts.
+    watch = kd.callbacks.Diagnostics(teacher, (words, labels))
+    history = fitted(model, [watch], epochs=1, data=(words, labels))
+    v, z = (
+        models.logits(m, words).astype("float64") for m in (teacher, student)
+    )
+    counts = words != 0
+    each = {
+        "student_entropy": reference.shannon_entropy(reference.softmax(z)),
+        "divergence": reference.ttm(v, z, T),
+    }
+    means = {name: np.mean(value[counts]) for name, value in each.items()}
+    assert last(history, means) == pytest.approx(means, rel=1e-4)
+    everything = np.mean(each["student_entropy"])
+    assert abs(means["student_entropy"] - everything) > 1e-3
+
+
+def test_a_student_of_an_embedding_has_gradients():
+    """Whose gradient is sparse on TensorFlow, and a sum over its words."""
+    words, labels = models.sequences()
+    teacher, student = models.tagger(seed=2), models.tagger()
+    model = distilled(teacher=teacher, student=student, soft_loss_weight=1.0)
+    watch = kd.callbacks.Diagnostics(teacher, (words, labels), batch_size=3)
+    history = fitted(model, [watch], epochs=1, data=(words, labels))
+    v, z = (
+        models.logits(m, words).astype("float64") for m in (teacher, student)
+    )
+    slope = reference.gradient_20(v, z, T) / words.size
+    table, kernel, _ = (w.astype("float64") for w in student.get_weights())
+    of_table = np.zeros_like(table)
+    np.add.at(of_table, words, slope @ kernel.T)
+    of_kernel = np.einsum("bti,btj->ij", table[words], slope)
+    parts = [of_table, of_kernel, slope.sum((0, 1))]
+    norm = np.sqrt(sum(np.sum(part**2) for part in parts))
+    assert history["soft_gradient_norm"] == pytest.approx([norm], rel=1e-4)
+
+
+def test_a_student_whose_call_knows_no_training():
+    model = distilled(student=models.Subclassed())
+    log = last(diagnosed(model), ["student_entropy"])
+    z = models.logits(model.student, X).astype("float64")
+    entropy = np.mean(reference.shannon_entropy(reference.softmax(z)))
+    assert log["student_entropy"] == pytest.approx(entropy, rel=1e-4)
+
+
 def test_numbers_that_change_are_followed():
     model = distilled(kd.losses.TTM(T), soft_loss_weight=1.0)
 
@@ -422,6 +472,15 @@ class TestRefused:
         for data in (None, (), (X[:0], Y[:0])):
             with pytest.raises(ValueError, match="at least one batch"):
                 cls(models.sequential(), data)
+
+    def test_an_output_in_a_dict(self, cls):
+        inputs = keras.Input((4,))
+        logits = keras.layers.Dense(3)(inputs)
+        teacher = keras.Model(inputs, {"digit": logits})
+        with pytest.raises(ValueError, match="one in a dict.*outputs.0."):
+            cls(teacher, (X, Y))
+        with pytest.raises(ValueError, match="one in a dict"):
+            kd.evaluate_fidelity(teacher, teacher, (X, Y))
 
     def test_other_classes(self, cls):
         student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

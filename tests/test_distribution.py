@@ -55,6 +55,25 @@ def test_the_first_step_on_two_devices_is_looked_at_as_a_whole(results):
     assert "not finite. Received: 24 of 24 values" in results["refused"]
 
 
+@not_torch
+def test_callbacks_find_on_two_devices_what_they_find_on_one(results):
+    one, two = (results[f"watched, {n}"] for n in ("one", "two"))
+    assert {"val_kl", "divergence", "hard_gradient_norm"} < one.keys()
+    assert two.keys() == one.keys()
+    for name, values in one.items():
+        assert_close(two[name], values)
+
+
+@not_torch
+def test_a_loss_of_whole_batches_sees_all_of_one_or_says_so(results):
+    one, two = (results[f"whole batches, {n}"] for n in ("one", "two"))
+    if BACKEND == "jax":
+        assert_close(two, one)
+    else:
+        assert "DIST compares the examples of a batch" in two
+        assert "Received: 2 replicas" in two
+
+
 @pytest.mark.skipif(
     BACKEND != "jax", reason="only on JAX is a step made for a state"
 )

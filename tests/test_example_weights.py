@@ -1,5 +1,7 @@
 """What examples weigh: each weight, those of one's own, and in a Distiller."""
 
+import functools
+
 import backend
 import keras
 import models
@@ -103,6 +105,21 @@ def test_a_weight_of_another_shape_is_refused(function):
         kd.losses.TTM(T, function)(*draw())
     assert function.__name__ in str(error.value)
     assert "where (4,) is needed" in str(error.value)
+
+
+def test_a_weight_that_returns_nothing_is_refused():
+    with pytest.raises(ValueError, match="None from.*Return the weights"):
+        kd.losses.TTM(T, lambda v, temperature: None)(*draw())
+
+
+def test_labels_that_a_function_has_already_are_not_replaced():
+    teacher, student = draw()
+    own = np.argmax(teacher, axis=-1)
+    weight = functools.partial(kd.example_weights.correctness, labels=own)
+    loss = kd.losses.TTM(T, weight)
+    assert not loss.uses_labels
+    found = float(loss(teacher, student))
+    assert found == float(kd.losses.TTM(T)(teacher, student))
 
 
 @pytest.mark.parametrize("value", ["entropy", 2.0, True, keras.layers.Dense])

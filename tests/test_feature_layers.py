@@ -241,6 +241,7 @@ WRONG = [
         ValueError,
         "`loss` must reduce to one number. Received: reduction=None",
     ),
+    (wrong(loss=kd.losses.DKD()), ValueError, "must not use labels.*DKD"),
     (wrong(projector=lambda x: x), TypeError, "`projector` must be a layer"),
     (wrong(weight=-1), ValueError, "`weight` must not be negative"),
     (wrong(weight="1"), TypeError, "`weight` must be a real number"),

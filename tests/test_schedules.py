@@ -406,12 +406,15 @@ def through_json(config):
 
 def numbered():
     public = [getattr(kd.losses, name) for name in kd.losses.__all__]
-    return [(loss, n) for loss in public for n in getattr(loss, "numbers", ())]
+    own = {loss: getattr(loss, "numbers", ()) for loss in public}
+    # Those of a loss made of others depend on these.
+    fixed = {k: names for k, names in own.items() if isinstance(names, tuple)}
+    return [(loss, name) for loss in fixed for name in fixed[loss]]
 
 
 @pytest.mark.parametrize("make, name", numbered())
 def test_the_config_of_a_loss_holds_the_schedule(make, name):
-    schedule = schedules.CosineDecay(8.0, 10)
+    schedule = schedules.CosineDecay(0.5, 10)
     config = keras.losses.serialize(
         make(**{other: 3.0 for other in make.numbers} | {name: schedule})
     )

@@ -55,7 +55,8 @@ class Feature:
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If Keras has no loss of that name, if a loss does not reduce
-            to one number, or if `weight` is negative or not finite.
+            to one number or uses labels, or if `weight` is negative or not
+            finite.
 
     Example:
 
@@ -182,6 +183,12 @@ def _loss(value: Any) -> keras.losses.Loss:
         raise ValueError(
             "`loss` must reduce to one number. Received: reduction="
             f"{loss.reduction!r}. Leave it at 'sum_over_batch_size'."
+        )
+    if getattr(loss, "uses_labels", False):
+        raise ValueError(
+            "`loss` must not use labels, which are for outputs. Received: "
+            f"loss={type(loss).__name__}(). Pass it as distillation_loss, and "
+            "here 'mse', for example."
         )
     return loss
 

@@ -26,6 +26,13 @@ def compiled(function: Callable, jit_compile: bool = True) -> Callable:
     return jitted(function) if jit_compile else function
 
 
+def compiled_as(function: Callable, model: keras.Model) -> Callable:
+    """The function, compiled as the steps of a model are, or not at all."""
+    if model.run_eagerly:
+        return function
+    return compiled(function, model.jit_compile)
+
+
 def gradient(function: Callable[[list], Tensor], values: list) -> list:
     """The gradient of a scalar function of a list of tensors.
 
@@ -48,9 +55,11 @@ def _tensorflow(function: Callable, values: list) -> list:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         result = function(values)
-    return tape.gradient(
+    slopes = tape.gradient(
         result, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
+    # That of an embedding comes as the rows that were looked up.
+    return [tf.convert_to_tensor(slope) for slope in slopes]
 
 
 def _torch(function: Callable, values: list) -> list:

@@ -12,6 +12,7 @@ from keras_distill import _features, _kinds, _schedules, _validation
 from keras_distill._keras import numbers
 from keras_distill._keras.sample_weights import per_position
 from keras_distill._objective import _labels, _outputs, _void
+from keras_distill._objective._whole_batches import require_whole_batch
 
 Tensor = Any
 
@@ -147,6 +148,7 @@ class Objective:
             if _uses_labels(loss):
                 own, weight = _labels.without_void(*labels[i], weight, student)
                 loss = _labels.with_labels(loss, own)
+            require_whole_batch(self.terms[terms[i]].loss, student, weight)
             value = loss(target.tensor, student, weight)
             name = _outputs.label_of(i, outputs[i])
             weight = targets.numbers["soft"][terms[i]]

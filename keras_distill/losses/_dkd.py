@@ -12,6 +12,7 @@ from keras_distill.losses._logits import (
     bernoulli_divergence,
     kl_divergence,
     pair,
+    without,
 )
 from keras_distill.losses._tempered import (
     Number,
@@ -20,10 +21,6 @@ from keras_distill.losses._tempered import (
 )
 
 Tensor = Any
-
-# In the place of the label's logit: its exponential is 0, and the difference of
-# two of them is, which of infinities is not.
-_NO_LOGIT = -1e30
 
 
 def dkd(
@@ -88,7 +85,7 @@ def _weight_of(logits: Tensor, name: str, value: Any) -> Any:
 def _parts(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The log odds of the label's class, and the others' log-softmax."""
     of_target = ops.sum(ops.where(target, logits, 0.0), axis=-1)
-    others = ops.where(target, _NO_LOGIT, logits)
+    others = without(logits, target)
     # Not by a softmax: this loses no digits of 1 - p.
     log_odds = of_target - ops.logsumexp(others, axis=-1)
     return log_odds, ops.log_softmax(others, axis=-1)

@@ -69,6 +69,7 @@ class LogitMatching(keras.losses.Loss):
     """
 
     compares = _kinds.CLASSES
+    searched = True
     default_weights = (0.1, 0.9)
 
     def __init__(

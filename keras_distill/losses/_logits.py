@@ -8,6 +8,10 @@ from keras_distill import _validation, transforms
 
 Tensor = Any
 
+# In the place of a logit: its exponential is 0, and the difference of two of
+# them is, which of infinities is not.
+_NO_LOGIT = -1e30
+
 
 def pair(teacher_logits: Tensor, student_logits: Tensor) -> tuple:
     """Both in at least float32, of one shape, the teacher's as constants."""
@@ -17,10 +21,23 @@ def pair(teacher_logits: Tensor, student_logits: Tensor) -> tuple:
     return ops.stop_gradient(teacher_logits), student_logits
 
 
+def without(logits: Tensor, classes: Tensor) -> Tensor:
+    """Logits of which those classes have no probability where it is true."""
+    return ops.where(classes, _NO_LOGIT, logits)
+
+
 def mean(values: Tensor) -> Tensor:
     """Over the last axis. Keras takes means of float64 in float32."""
     count = ops.cast(ops.shape(values)[-1], values.dtype)
     return ops.sum(values, axis=-1) / count
+
+
+def root(values: Tensor) -> Tensor:
+    """Square roots; that of 0 has the gradient 0, not an infinite one."""
+    positive = values > 0
+    ones = ops.ones_like(values)
+    roots = ops.sqrt(ops.where(positive, values, ones))
+    return ops.where(positive, roots, ops.zeros_like(values))
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -98,6 +98,7 @@ class SoftTargets(WeighedLoss):
     0.4438
     """
 
+    searched = True
     _losses = staticmethod(soft_targets)
 
     def __init__(

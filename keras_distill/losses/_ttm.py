@@ -106,6 +106,7 @@ class TTM(WeighedLoss):
     0.1109
     """
 
+    searched = True
     _losses = staticmethod(ttm)
 
     def __init__(

@@ -25,7 +25,13 @@ def weighed(
     """Losses of shape `(...)`, each times the weight of its example."""
     if example_weight is None:
         return losses
-    weight = ops.convert_to_tensor(example_weight(teacher_logits, temperature))
+    found = example_weight(teacher_logits, temperature)
+    if found is None:
+        raise ValueError(
+            "`example_weight` must give one number for each distribution. "
+            f"Received: None from {example_weight!r}. Return the weights."
+        )
+    weight = ops.convert_to_tensor(found)
     if not agree(tuple(weight.shape), tuple(losses.shape)):
         raise ValueError(
             "`example_weight` must give one number for each distribution. "
@@ -94,4 +100,6 @@ def _checked(example_weight: Any) -> ExampleWeight | None:
 def _takes_labels(example_weight: ExampleWeight | None) -> bool:
     if example_weight is None:
         return False
-    return "labels" in inspect.signature(example_weight).parameters
+    given = getattr(example_weight, "keywords", {})  # Of a partial.
+    parameters = inspect.signature(example_weight).parameters
+    return "labels" in parameters and "labels" not in given

@@ -88,6 +88,7 @@ class WTTM(TemperedLoss):
     0.1424
     """
 
+    searched = True
     default_weights = (1.0, 2.0)
 
     def __init__(
