@@ -268,14 +268,25 @@ class Distiller(Guarded):
             found = self.soft_losses_of(targets, y_pred, sample_weight)
             self._record_soft(found, batch_size)
             total = total + sum(weighted(s.weight, s.value) for s in found)
-        if self.projectors:
-            total = total + self._idle_projectors()
-        if self._objective.has_features:
-            of_layers = self.feature_losses_of(targets, features, sample_weight)
-            values = sum(feature.value for feature in of_layers)
-            self._record(self.feature_loss_tracker, values, batch_size)
-            total = total + sum(weighted(f.weight, f.value) for f in of_layers)
+        if self._objective.features:
+            parts = targets, features, sample_weight
+            total = total + self._features_objective(*parts, batch_size)
         return total
+
+    def _features_objective(
+        self,
+        targets: Targets,
+        features: list[Tensor] | None,
+        sample_weight: Any,
+        batch_size: Any,
+    ) -> Tensor:
+        total = self._idle_projectors()
+        if not self._objective.has_features:
+            return total
+        found = self.feature_losses_of(targets, features, sample_weight)
+        values = sum(feature.value for feature in found)
+        self._record(self.feature_loss_tracker, values, batch_size)
+        return total + sum(weighted(f.weight, f.value) for f in found)
 
 
 def _batch_size(x: Any) -> Any:
