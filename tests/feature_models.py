@@ -11,6 +11,10 @@ X, Y = models.data(8)
 RATE = 0.1
 
 
+def close(found, expected, rtol=1e-5):
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-7)
+
+
 def net(units=6, seed=1, *more):
     keras.utils.set_random_seed(seed)
     hidden = layers.Dense(units, "relu", name="hidden")

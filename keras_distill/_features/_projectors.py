@@ -95,6 +95,7 @@ def default_projector(
             stages.append(keras.layers.Dense(teacher.shape[-1], dtype=dtype))
     if not stages:
         return None
+    _require_channels_last(feature, teacher)
     # A Sequential of one layer would warn that it takes off masks.
     one = stages[0] if len(stages) == 1 else keras.Sequential(stages)
     return built(one, student)
@@ -146,4 +147,16 @@ def _require_resizable(
             f"teacher_layer={feature.teacher_layer!r}. Pass projector=, for "
             "maps to a vector keras.Sequential([keras.layers."
             "GlobalAveragePooling2D(), keras.layers.Dense(units)])."
+        )
+
+
+def _require_channels_last(feature: Feature, teacher: Tensor) -> None:
+    maps = len(teacher.shape) > 3
+    if maps and keras.config.image_data_format() == "channels_first":
+        raise ValueError(
+            "A projector is made for maps with channels last. Received: "
+            f"{tuple(teacher.shape)} of teacher_layer="
+            f"{feature.teacher_layer!r}, and keras.config.image_data_format() "
+            "== 'channels_first'. Pass projector=, for example "
+            "keras.layers.Conv2D(channels, 1)."
         )

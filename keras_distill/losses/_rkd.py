@@ -115,7 +115,7 @@ class RKD(LossOfBatches, NumberedLoss):
     Formula: `lambda_D mean_ij h(d_ij(f), d_ij(g)) + lambda_A mean_ijk
     h(cos_ijk(f), cos_ijk(g))`, Park et al. 2019, eq. (4) to (9); see
     `kd.losses.rkd`. Features of any shape are compared without a projector. The
-    default weights are those of the paper's experiments in classification.
+    default weights are those that other libraries take for classification.
 
     It compares the examples of a batch: with sample weights, masks or replicas
     of TensorFlow it is refused; on JAX the batch is that of all devices.
