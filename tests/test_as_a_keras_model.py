@@ -419,8 +419,10 @@ def test_the_student_learns_what_the_teacher_knows():
     model = kd.Distiller(teacher, student, loss)
     model.compile(keras.optimizers.Adam(0.02))
     before = agreement(model, unseen)
-    soft = models.fit(model, x, batch_size=32, epochs=40)["soft_loss"]
-    assert soft[-1] < 0.1 * soft[0]
+    [first] = models.fit(model, x, batch_size=32)["soft_loss"]
+    models.fit(model, np.tile(x, (38, 1)), batch_size=32)
+    [last] = models.fit(model, x, batch_size=32)["soft_loss"]
+    assert last < 0.1 * first
     assert agreement(model, unseen) > max(before, 0.9)
 
 
