@@ -113,18 +113,31 @@ def teacher_of_features(teacher: Any) -> None:
         )
 
 
+_NO_TEACHER = "This Distiller has no teacher."
+_TWO_SOURCES = "There are two sorts of teacher logits."
+
+
+def is_of_source(error: Exception) -> bool:
+    """Whether an error is one of `one_source_of_logits`.
+
+    By its text: TensorFlow makes errors in its functions anew, those of a class
+    of one's own as errors of another class.
+    """
+    return any(text in str(error) for text in (_NO_TEACHER, _TWO_SOURCES))
+
+
 def one_source_of_logits(teacher: Any, attached: Any) -> None:
     """Refuses a training batch with no teacher logits, or with two sorts."""
     if teacher is None and attached is None:
         raise ValueError(
-            "This Distiller has no teacher. Received: distiller.teacher is "
+            f"{_NO_TEACHER} Received: distiller.teacher is "
             "None, as after loading, and data without teacher logits. Set "
             "distiller.teacher = teacher before training, or train on what "
             "kd.TeacherCache.attach returns."
         )
     if teacher is not None and attached is not None:
         raise ValueError(
-            "There are two sorts of teacher logits. Received: a Distiller with "
+            f"{_TWO_SOURCES} Received: a Distiller with "
             "a teacher, and data with teacher logits attached. Set "
             "distiller.teacher = None to train on the attached ones, or pass "
             "the data without them."

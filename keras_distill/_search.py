@@ -13,7 +13,7 @@ _COMPILE = inspect.signature(keras.Model.compile).parameters
 _CALLABLE = (keras.Model, keras.losses.Loss)  # Not with an hp, though.
 _STATEFUL = (keras.optimizers.Optimizer, keras.metrics.Metric)
 
-Range = float | tuple[float, float]
+Range = float | tuple[float, float] | list[float]
 Losses = Sequence[str] | dict[str, Callable[[Any], keras.losses.Loss]]
 
 
@@ -108,13 +108,15 @@ def _checked_functions(losses: dict, temperature: Range) -> dict:
 def checked_range(
     name: str, value: Any, checked: Callable[[str, Any], float]
 ) -> Range:
-    """Returns a number, or a pair of numbers in ascending order."""
-    if not isinstance(value, tuple | list):
+    """Returns a number, a pair of numbers in ascending order, or a list."""
+    if isinstance(value, list):
+        return _checked_choices(name, value, checked)
+    if not isinstance(value, tuple):
         return checked(name, value)
     if len(value) != 2:
         raise ValueError(
-            f"`{name}` must be a pair (low, high) or a number. Received: "
-            f"{name}={value!r}."
+            f"`{name}` must be a pair (low, high), a list of values, or a "
+            f"number. Received: {name}={value!r}."
         )
     low, high = (checked(name, bound) for bound in value)
     if low >= high:
@@ -123,6 +125,18 @@ def checked_range(
             f"Pass (low, high), or a number to fix the {name}."
         )
     return low, high
+
+
+def _checked_choices(
+    name: str, values: list, checked: Callable[[str, Any], float]
+) -> list[float]:
+    found = [checked(name, value) for value in values]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(
+            f"`{name}` must be a list of one or more different values. "
+            f"Received: {name}={values!r}."
+        )
+    return found
 
 
 def checked_hard_loss_weight(value: Any, soft: Range) -> float | None:
@@ -146,7 +160,9 @@ def checked_hard_loss_weight(value: Any, soft: Range) -> float | None:
 
 
 def bounds(value: Range) -> tuple[float, float]:
-    return value if isinstance(value, tuple) else (value, value)
+    """The lowest and the highest that are tried."""
+    values = value if isinstance(value, tuple | list) else [value]
+    return min(values), max(values)
 
 
 def check_settings(settings: Any) -> None:

@@ -61,7 +61,10 @@ def _only_with(hp: Any, names: list[str], losses: Any) -> Any:
 
 
 def _declare(hp: Any, name: str, space: Any, **options: Any) -> Any:
-    """Adds a hyperparameter, and returns its value, None where inactive."""
+    """Adds a hyperparameter, and returns its value, None where inactive.
+
+    A pair of numbers is a range, a list is what to choose from.
+    """
     if isinstance(space, tuple):
         return hp.Float(name, *space, **options)
     if isinstance(space, list) and len(space) > 1:

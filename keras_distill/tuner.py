@@ -9,14 +9,20 @@ It needs keras-tuner, `pip install "keras-distill[tuner]"`, and is imported when
 it is first asked for, not with the package.
 """
 
-import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_distill import _optional, _search, _space, _validation
+from keras_distill import (
+    _data_checks,
+    _optional,
+    _search,
+    _space,
+    _trials,
+    _validation,
+)
 from keras_distill._keras.jax import compiled_programs_kept
 from keras_distill.distiller import Distiller
 
@@ -38,18 +44,19 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     `loss` and `metrics`, and to `search` what `Distiller.fit` takes. Choose by
     what does not depend on the searched loss: a compiled metric, such as
     `objective="val_accuracy"`, or `"val_loss"`, which is the compiled loss
-    alone; not by `"loss"`. Students of `TTM` and `WTTM` are less sure than they
-    are right until `kd.bias.fit_temperature` calibrates them, so `"val_loss"`
-    puts them behind others: compare them by `"val_accuracy"`. Without labels,
+    alone. `"loss"`, which losses and weights scale, is refused. Students of
+    `TTM` and `WTTM` are less sure than they are right until
+    `kd.bias.fit_temperature` calibrates them, so `"val_loss"` puts them behind
+    others: compare them by `"val_accuracy"`. Without labels,
     `kd.callbacks.Fidelity` logs `"val_kl"` and `"val_agreement"`.
 
     The hyperparameters are named "distillation_loss", "temperature" and
     "soft_loss_weight". Those that `build_student` and `compile` add need other
     names; they may read these with `hp.get`. The temperature is active only
     with a loss that has one. It is sampled on a log scale, as is the weight if
-    `hard_loss_weight` is a number and the range does not start at 0. For a
-    grid, pass `hyperparameters` with an `hp.Choice("temperature", [...])` to
-    the tuner: what is there first wins, where all `losses` have a temperature.
+    `hard_loss_weight` is a number and the range does not start at 0. Lists
+    of values and `keras_tuner.GridSearch` make a grid. What `hyperparameters`
+    of the tuner hold goes first, where all `losses` have a temperature.
 
     Trials of one student and one loss run the same programs, whatever their
     temperatures, learning rates and weights; a weight of 0 makes another. On
@@ -63,7 +70,8 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     unless asked to.
 
     A tuner goes on with what it finds in its `directory`, whatever the teacher:
-    give each teacher a directory of its own, or pass `overwrite=True`.
+    give each teacher a directory of its own, or pass `overwrite=True`. What was
+    found is drawn by `kd.plotting.search(tuner)`.
 
     keras-tuner clears Keras's global state before each trial. The dtype policy
     and the distribution that were set when this object was made are set again.
@@ -81,13 +89,12 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         losses: Names of one or more of the classes of `kd.losses` between
             classes that exclude each other, by default `SoftTargets`, `TTM`,
             `WTTM` and `LogitMatching`; or a dict from names to functions of
-            `hp` that return a `keras.losses.Loss`. The hyperparameters that
-            such a function adds are active only with
-            its loss.
+            `hp` that return a `keras.losses.Loss`. What such a function adds is
+            active only with its loss.
         temperature: Lowest and highest temperature of the losses that `losses`
-            names, or a number to fix it.
-        soft_loss_weight: Lowest and highest weight of the distillation loss, or
-            a number to fix it.
+            names, a list of temperatures to choose from, or a number to fix it.
+        soft_loss_weight: Lowest and highest weight of the distillation loss, a
+            list of weights to choose from, or a number to fix it.
         hard_loss_weight: Weight of the compiled loss. `None` stands for `1 -
             soft_loss_weight`.
 
@@ -184,9 +191,18 @@ class DistillationHyperModel(keras_tuner.HyperModel):
 
     def fit(self, hp: Any, model: Distiller, *args: Any, **kwargs: Any) -> Any:
         """Trains the Distiller of one trial, as a tuner asks it to."""
-        folder = _folder_of_programs(kwargs.get("callbacks"))
-        with compiled_programs_kept(folder):
-            return super().fit(hp, model, *args, **kwargs)
+        tuner = _trials.tuner_of(kwargs.get("callbacks"))
+        wrong = _trials.incomparable(tuner)
+        if wrong:
+            raise keras_tuner.errors.FatalValueError(wrong)
+        with compiled_programs_kept(_trials.folder_of_programs(tuner)):
+            try:
+                return super().fit(hp, model, *args, **kwargs)
+            except ValueError as error:
+                if _data_checks.is_of_source(error):
+                    wrong = _trials.without_a_source(error)
+                    raise keras_tuner.errors.FatalValueError(wrong) from error
+                raise
 
     def _student(self, hp: Any) -> keras.Model:
         student = self.build_student(hp)
@@ -268,18 +284,6 @@ def _nothing_completed(tuner: Any, trials: list) -> str:
         f"{where} Received: trial {trials[0].trial_id} of status "
         f"{trials[0].status}. {trials[0].message or ''}"
     )
-
-
-def _folder_of_programs(callbacks: Iterable | None) -> str | None:
-    """Where the tuner that passes these callbacks has a folder for a search."""
-    for callback in callbacks or ():
-        tuner = getattr(callback, "tuner", None)
-        if isinstance(tuner, keras_tuner.Tuner):
-            # A bucket of a cloud's has no such folder.
-            found = os.path.isdir(tuner.project_dir)
-            folder = f"{tuner.project_dir}/compiled/{tuner.tuner_id}"
-            return folder if found else None
-    return None
 
 
 def _symbolic_inputs(teacher: Any) -> Any:

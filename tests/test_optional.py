@@ -30,7 +30,9 @@ def without(monkeypatch):
         for module in [m for m in sys.modules if m.startswith(f"{package}.")]:
             monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setitem(sys.modules, package, None)
-        monkeypatch.delitem(sys.modules, f"keras_distill.{name}")
+        own = f"keras_distill.{name}"
+        for module in [m for m in sys.modules if f"{m}.".startswith(f"{own}.")]:
+            monkeypatch.delitem(sys.modules, module)
         monkeypatch.delattr(kd, name)
 
     return make

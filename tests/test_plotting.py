@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_distill import plotting
+from keras_distill.plotting import _covariance
 from keras_distill.specialists._confusable import ConfusableClasses
 
 pytestmark = pytest.mark.once
@@ -131,8 +132,8 @@ def test_labels_do_not_overlap(names):
 
 
 def test_means_of_many_classes(monkeypatch):
-    monkeypatch.setattr(plotting, "_DRAWN", 3)
-    monkeypatch.setattr(plotting, "_NAMED", 3)
+    monkeypatch.setattr(_covariance, "_DRAWN", 3)
+    monkeypatch.setattr(_covariance, "_NAMED", 3)
     data = found([[0, 3, 5], [1, 4]], 7)
     axes, image, _ = parts(plotting.class_covariance(data))
     order = [0, 3, 5, 1, 4, 2, 6]

@@ -597,7 +597,7 @@ REFUSED = [
     (
         ValueError,
         {"temperature": (1, 2, 3)},
-        "must be a pair (low, high) or a number",
+        "must be a pair (low, high), a list of values, or a number",
     ),
     (TypeError, {"temperature": "hot"}, "`temperature` must be a real number"),
     (
@@ -676,9 +676,13 @@ def test_student_of_no_tuner_or_of_no_trial_is_refused(tmp_path):
 
 
 def test_what_made_all_trials_fail_is_told(labels, tmp_path):
-    tuner = random_search(hypermodel(), tmp_path, trials=1)
-    tuner.search(X, labels, validation_data=(X, labels), verbose=0)
-    with pytest.raises(ValueError, match="(?s)FAILED.*has no teacher"):
+    def broken(hp):
+        return keras.Sequential([keras.Input((5,)), layers.Dense(7)], "broken")
+
+    data = kd.WithTeacherLogits(X, X[:, :3])
+    tuner = random_search(hypermodel(build=broken), tmp_path, trials=1)
+    tuner.search(data, labels, validation_data=(X, labels), verbose=0)
+    with pytest.raises(ValueError, match="(?s)FAILED.*broken"):
         best_student(tuner)
 
 

@@ -1,17 +1,11 @@
-"""Pictures, drawn by matplotlib: `pip install "keras-distill[plot]"`."""
+"""The picture of a covariance, in which blocks are confused classes."""
 
 import os
 import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from keras_distill import _optional
-
-with _optional.imports_of("plot", "kd.plotting"):
-    from matplotlib.figure import Figure
-
-__all__ = ["class_covariance"]
+from matplotlib.figure import Figure
 
 _NAMED = 40  # More names than this cannot be read side by side.
 _DRAWN = 1500  # More rows than this are drawn as means of several.
