@@ -677,12 +677,12 @@ def test_student_of_no_tuner_or_of_no_trial_is_refused(tmp_path):
 
 def test_what_made_all_trials_fail_is_told(labels, tmp_path):
     def broken(hp):
-        return keras.Sequential([keras.Input((5,)), layers.Dense(7)], "broken")
+        return keras.Sequential([keras.Input((5,)), layers.Dense(7)])
 
     data = kd.WithTeacherLogits(X, X[:, :3])
     tuner = random_search(hypermodel(build=broken), tmp_path, trials=1)
     tuner.search(data, labels, validation_data=(X, labels), verbose=0)
-    with pytest.raises(ValueError, match="(?s)FAILED.*broken"):
+    with pytest.raises(ValueError, match="(?s)FAILED.*received input with shape"):
         best_student(tuner)
 
 
