@@ -682,7 +682,7 @@ def test_what_made_all_trials_fail_is_told(labels, tmp_path):
     data = kd.WithTeacherLogits(X, X[:, :3])
     tuner = random_search(hypermodel(build=broken), tmp_path, trials=1)
     tuner.search(data, labels, validation_data=(X, labels), verbose=0)
-    with pytest.raises(ValueError, match="(?s)FAILED.*received input with shape"):
+    with pytest.raises(ValueError, match="(?s)FAILED.*received input with"):
         best_student(tuner)
 
 

@@ -8,6 +8,10 @@ from keras_distill import _attached, _data_checks
 from keras_distill._compiled import Checked
 from keras_distill._keras import trainer
 from keras_distill._model._logs import Logged
+from keras_distill._model._ported import (
+    refuse_losses_of_others,
+    refuse_names_of_others,
+)
 from keras_distill._model._student import warn_of_augmentation
 from keras_distill._model._terms import Termed
 from keras_distill._objective import losses_of
@@ -21,6 +25,12 @@ class Guarded(Logged, Termed):
     """
 
     _checked: Checked
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Before Python misses an argument that another Distiller has not.
+        refuse_names_of_others(kwargs)
+        refuse_losses_of_others([args, kwargs.get("distillation_loss")])
+        return super().__new__(cls, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
         """Called by Keras before each `fit`; with `force` by anyone."""

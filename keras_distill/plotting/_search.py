@@ -168,7 +168,7 @@ def _scale(axes: Any, space: Any, values: list) -> None:
         return
     wide = min(values) > 0 and max(values) >= _DECADES * min(values)
     if getattr(space, "sampling", None) == "log" or (
-        hasattr(space, "_values") and wide
+        not hasattr(space, "min_value") and wide
     ):
         axes.set_xscale("log")
         if max(values) < 100 * min(values):
