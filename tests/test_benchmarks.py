@@ -67,6 +67,26 @@ def test_searches_of_each_arm_are_the_same(tmp_path):
     assert again == result
 
 
+def test_each_loss_is_tuned_and_measured(tmp_path):
+    work = tmp_path / "work"
+    result = run("methods", tmp_path, "--work", work)
+    arms = ["labels", "SoftTargets", "SoftTargets, RKD"]
+    for part in ("tuning", "test", "time"):
+        assert list(result[part]) == arms
+    labels, soft, _ = (result["test"][arm] for arm in arms)
+    gains = np.subtract(
+        soft["accuracy"]["values"], labels["accuracy"]["values"]
+    )
+    found = labels["over soft targets"]
+    np.testing.assert_allclose(found["values"], -gains)
+    # Two values are the ends of an interval of half a difference, of 12.7062.
+    half = 12.7062 * abs(gains[0] - gains[1]) / 2
+    assert found["half"] == pytest.approx(half, rel=1e-4)
+    assert result["time"]["SoftTargets"] == 1.0
+    kept = {path.name: path.read_text() for path in work.glob("*.json")}
+    assert len(kept) == 3 + 2 * 3
+
+
 def test_each_defect_is_absent_here(tmp_path):
     rows = run("compare_keras_distillation", tmp_path)["rows"]
     ours = {row["what"]: row["ours"] for row in rows}

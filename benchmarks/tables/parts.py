@@ -7,6 +7,7 @@ from benchmarks.harness import load
 from benchmarks.tables import (
     comparison,
     digits,
+    methods,
     mnist,
     regularizers,
     specialists,
@@ -35,6 +36,7 @@ def claims() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "digits": digits.table,
     "defects": comparison.defects,
+    "methods": methods.table,
     "step time": speed.step_time,
     "teacher cache": speed.teacher_cache,
     "cache memory": speed.cache_memory,
@@ -102,6 +104,12 @@ _BENCHMARKS: list[tuple[str, Callable[[], str], str, list[str]]] = [
         comparison.finding,
         "compare_keras_distillation",
         ["compare_keras_distillation"],
+    ),
+    (
+        "Which loss, of logits or of features, should one try?",
+        methods.finding,
+        "methods",
+        ["methods"],
     ),
     (
         "What does a distillation step cost?",
