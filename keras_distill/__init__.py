@@ -25,6 +25,7 @@ from keras_distill import (
 )
 from keras_distill._as_logits import LogProbabilities, as_logits
 from keras_distill._attached import WithTeacherLogits
+from keras_distill._select_classes import select_classes
 from keras_distill.cache import TeacherCache
 from keras_distill.distiller import Distiller
 from keras_distill.ensemble import Ensemble
@@ -45,6 +46,7 @@ __all__ = [
     "example_weights",
     "losses",
     "plotting",
+    "select_classes",
     "specialists",
     "transforms",
     "tuner",

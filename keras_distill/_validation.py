@@ -89,6 +89,12 @@ def at_least_zero(name: str, value: Any, fix: str) -> float:
     return number
 
 
+_SAME_CLASSES = (
+    "Give both models the same classes, in the same order; "
+    "kd.select_classes(teacher, indices) takes some of a teacher's."
+)
+
+
 def not_scalar(logits: Any) -> None:
     """Refuses logits without a class axis."""
     if len(logits.shape) == 0:
@@ -109,8 +115,7 @@ def same_shape(teacher_logits: Any, student_logits: Any) -> None:
         raise ValueError(
             "`teacher_logits` and `student_logits` must have the same shape "
             f"(..., classes). Received: teacher_logits.shape={tuple(teacher)}, "
-            f"student_logits.shape={tuple(student)}. Give both models the same "
-            "number of output units, in the same class order."
+            f"student_logits.shape={tuple(student)}. {_SAME_CLASSES}"
         )
 
 
@@ -193,8 +198,7 @@ def same_output(first: str, shape: tuple, name: str, other: tuple) -> None:
         raise ValueError(
             f"`{first}` and `{name}` must have outputs of the same "
             f"shape. Received: {first} output shape {tuple(shape)}, {name} "
-            f"output shape {tuple(other)}. Give both the same number of "
-            "classes, in the same order."
+            f"output shape {tuple(other)}. {_SAME_CLASSES}"
         )
 
 

@@ -119,7 +119,10 @@ case(
     *("hard_loss_weight", "soft_loss_weight", "0 and 0", "nothing to train"),
 )
 
-BOTH = ["`teacher_logits` and `student_logits`", "same number of output units"]
+BOTH = [
+    "`teacher_logits` and `student_logits`",
+    "the same classes, in the same order",
+]
 NO_CLASSES = ["logits`", "shape=()", "(..., classes)"]
 for loss in (
     lambda v, z: kd.losses.soft_targets(v, z, 1.0),

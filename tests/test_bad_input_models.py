@@ -88,8 +88,8 @@ def ensemble(members=None, **kwargs):
 losses = keras.losses
 D_LOSS = "`distillation_loss`"
 FROM_LOGITS = "from_logits=True"
-CLASSES = ["(None, 3)", "(None, 4)", "same number of classes"]
-SHAPES = ["same shape", "Received", "same number of output units"]
+CLASSES = ["(None, 3)", "(None, 4)", "the same classes, in"]
+SHAPES = ["same shape", "Received", "the same classes, in the same order"]
 WEIGHT = "Leave a member out"
 
 # One row: id, call, error, and what its message must contain: the argument,
