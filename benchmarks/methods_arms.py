@@ -47,7 +47,7 @@ def _objective(
 
 
 def _arm(name: str, objective: Callable[[Values], dict], **space: list) -> Arm:
-    return Arm(name, space | {"l2": [0.0, 1e-3]}, objective)
+    return Arm(name, space | {"l2": [1e-3, 3e-3]}, objective)
 
 
 def _shared(name: str, make: Make, **space: list) -> Arm:
@@ -99,12 +99,12 @@ def _features(
 ARMS = [
     Arm(
         LABELS,
-        {"rate": [3e-3, 1e-2], "l2": [0.0, 1e-3, 3e-3, 1e-2]},
+        {"rate": [3e-3, 1e-2], "l2": [1e-3, 3e-3, 1e-2, 3e-2]},
         lambda v: _objective(kd.losses.SoftTargets(1.0), 1.0, 0.0),
     ),
     _shared(SOFT_TARGETS, _tempered(SOFT_TARGETS), temperature=[4.0, 8.0]),
-    _beside("TTM", _tempered("TTM"), temperature=[2.0, 4.0], soft=[2.0, 8.0]),
-    _beside("WTTM", _tempered("WTTM"), temperature=[2.0, 4.0], soft=[2.0, 8.0]),
+    _beside("TTM", _tempered("TTM"), temperature=[2.0, 4.0], soft=[0.5, 2.0]),
+    _beside("WTTM", _tempered("WTTM"), temperature=[2.0, 4.0], soft=[0.5, 2.0]),
     _beside(
         "LogitMatching",
         lambda v: kd.losses.LogitMatching(),
@@ -119,15 +119,15 @@ ARMS = [
     _beside(
         "NKD",
         _tempered("NKD", "nontarget_weight"),
-        temperature=[1.0, 4.0],
-        nontarget_weight=[1.5, 8.0],
+        temperature=[2.0, 4.0],
+        nontarget_weight=[0.5, 1.5],
     ),
-    _beside("DIST", _tempered("DIST"), temperature=[1.0, 4.0], soft=[1.0, 4.0]),
+    _beside("DIST", _tempered("DIST"), temperature=[1.0, 4.0], soft=[0.3, 1.0]),
     _beside(
         f"Standardized({SOFT_TARGETS})",
         lambda v: kd.losses.Standardized(_tempered(SOFT_TARGETS)(v)),
-        temperature=[1.0, 2.0],
-        soft=[3.0, 9.0],
+        temperature=[2.0, 4.0],
+        soft=[1.0, 3.0],
     ),
     _shared("ReverseKL", _tempered("ReverseKL"), temperature=[4.0, 8.0]),
     _shared(
