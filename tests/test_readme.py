@@ -6,6 +6,7 @@ import re
 import tomllib
 
 import keras
+import models
 import numpy as np
 import pages
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import keras_distill as kd
 
 VIEWS = pages.block(pages.ROOT / "benchmarks" / "README.md", "example: views")
+OPTUNA = pages.block(pages.ROOT / "examples" / "porting.md", "example: optuna")
 README = [one for one in pages.EXAMPLES if one.page == "README.md"]
 
 
@@ -109,9 +111,33 @@ def test_example_of_fixed_views_runs(tmp_path, monkeypatch):
     assert len({view.tobytes() for view in found}) > 6
 
 
+class Optuna:
+    """What the example uses of Optuna, which the tests do without."""
+
+    def create_study(self, direction):
+        assert direction == "maximize"
+        return self
+
+    def optimize(self, objective, n_trials):
+        self.scores = [objective(self) for _ in range(2)]
+
+    def suggest_float(self, name, low, high, log=False):
+        return (low * high) ** 0.5
+
+
+def test_example_of_optuna_runs(tmp_path):
+    x, y = models.data(16)
+    cache = kd.TeacherCache.build(models.sequential(seed=2), (x, y), tmp_path)
+    names = {"kd": kd, "x": x, "y": y, "cache": cache, "optuna": Optuna()}
+    names |= {"new_student": models.sequential, "held_out": (x, y)}
+    run(OPTUNA, names | {"labels_loss": models.CROSSENTROPY})
+    assert len(names["optuna"].scores) == 2
+    assert 0 <= names["optuna"].scores[0] <= 1
+
+
 def test_every_example_is_run():
     run_here = {("README.md", name) for name in CHECKS}
-    run_here.add((VIEWS.page, VIEWS.name))
+    run_here |= {(one.page, one.name) for one in (VIEWS, OPTUNA)}
     assert {(one.page, one.name) for one in pages.EXAMPLES} == run_here
 
 

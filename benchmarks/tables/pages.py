@@ -14,7 +14,7 @@ def pages() -> list[pathlib.Path]:
     """The pages of the repository that hold something of the results."""
     found = [ROOT / "README.md"]
     for folder in ("benchmarks", "examples"):
-        found += sorted((ROOT / folder).rglob("README.md"))
+        found += sorted((ROOT / folder).rglob("*.md"))
     return found
 
 
