@@ -1,12 +1,23 @@
 """Features: a small convolutional network learns from inner layers as well.
 
-    KERAS_BACKEND=jax python examples/features.py          # a minute
+    KERAS_BACKEND=jax python examples/features.py          # 2 minutes
     KERAS_BACKEND=jax python examples/features.py --short  # seconds
 
 KERAS_BACKEND may be tensorflow or torch as well. Needs scikit-learn, which
 brings the images: `pip install -e ".[jax,examples]"` in a clone. On JAX:
 
-OUTPUT
+                  test accuracy  same answer as teacher
+labels                    85.0%                   85.0%
+logits                    93.4%                   94.5%
+hint                      84.1%                   85.0%
+attention                 85.7%                   86.0%
+relations                 86.4%                   86.9%
+logits and hint           93.2%                   94.3%
+teacher                   98.2%
+student.keras: 666 weights, those of the teacher 6,090
+
+Means of 3 seeds. Logits help; features hardly do on this task, also when all are
+tuned alike: benchmarks/README.md has the table, over 10 seeds.
 """
 
 import sys
@@ -52,7 +63,7 @@ def network(channels, seed):
 
 
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-teacher = network(32, seed=0)
+teacher = network(16, seed=0)
 teacher.compile("adam", cross_entropy)
 teacher.fit(x_train, y_train, epochs=5 if SHORT else 40, verbose=0)
 
@@ -70,12 +81,12 @@ attention = [
         f"{place}/map",
         f"{place}/map",
         kd.losses.AttentionTransfer(),
-        weight=100.0,
+        weight=10.0,
     )
     for place in ("early", "late")
 ]
 relations = kd.losses.Feature(
-    "late/map", "late/map", kd.losses.RKD(), weight=0.1
+    "late/map", "late/map", kd.losses.RKD(), weight=1.0
 )
 ways = {
     "labels": (0.0, []),
@@ -100,7 +111,7 @@ def trained(soft_loss_weight, features, seed):
         feature_losses=features,
     )
     distiller.compile(keras.optimizers.Adam(0.01), cross_entropy)
-    epochs = 30 if SHORT else 200
+    epochs = 40 if SHORT else 300
     distiller.fit(x_few, y_few, batch_size=100, epochs=epochs, verbose=0)
     return distiller
 
