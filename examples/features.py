@@ -16,8 +16,8 @@ logits and hint           93.2%                   94.3%
 teacher                   98.2%
 student.keras: 666 weights, those of the teacher 6,090
 
-Means of 3 seeds. Logits help; features hardly do on this task, also when all are
-tuned alike: benchmarks/README.md has the table, over 10 seeds.
+Means of 3 seeds. Logits help; features hardly do on this task, also when all
+are tuned alike: benchmarks/README.md has the table, over 10 seeds.
 """
 
 import sys

@@ -239,11 +239,12 @@ class Distiller(Guarded):
             x, y, sample_weight = self._with_teacher_logits(batch)
         if isinstance(y, Targets):
             return self._distillation_objective(x, y, y_pred, sample_weight)
-        if self.loss is None or y is None:
-            # No loss, or Keras's symbolic build of an unlabelled run.
-            return trainer.additional_loss(self)
-        weights = self._compiled_weights(sample_weight, y_pred)
-        return super().compute_loss(x, y, y_pred, weights, training)
+        with self._phase(training):
+            if self.loss is None or y is None:
+                # No loss, or Keras's symbolic build of an unlabelled run.
+                return trainer.additional_loss(self)
+            weights = self._compiled_weights(sample_weight, y_pred)
+            return super().compute_loss(x, y, y_pred, weights, training)
 
     def _distillation_objective(
         self, x: Any, targets: Targets, y_pred: Any, sample_weight: Any

@@ -128,16 +128,6 @@ def test_masked_positions_are_not_resized():
         Resized((3,))(masked)
 
 
-def test_no_projector_is_made_for_channels_first(monkeypatch):
-    teacher, student = conv(4, 3, seed=2), conv(3, 3)
-    monkeypatch.setattr(
-        keras.config, "image_data_format", lambda: "channels_first"
-    )
-    message = r"channels last. Received: \(None, 2, 2, 4\) of teacher_layer"
-    with pytest.raises(ValueError, match=message):
-        matched(teacher, student)
-
-
 @pytest.mark.parametrize("sizes", [(2, 5), (7, 1), (4, 6)])
 def test_areas_have_their_means(sizes):
     feature = np.random.default_rng(0).normal(size=(2, 4, 6, 3))

@@ -25,7 +25,7 @@ def row(name: str, result: dict) -> Row:
     found = result["test"][name]
     base = name == SOFT_TARGETS
     return [
-        name,
+        name.replace(", ", " + "),
         setting(result["tuning"][name][0]["values"]),
         percent(found["accuracy"]),
         "" if base else points(found["over soft targets"]),
@@ -60,15 +60,14 @@ def note(result: dict) -> str:
     )
 
 
-def beats(result: dict, sign: int) -> list[str]:
-    """Losses whose difference from soft targets is clear."""
-    return [
-        name
+def clearly(result: dict, sign: int) -> int:
+    """How many losses differ from soft targets by more than the interval."""
+    others = [
+        found["over soft targets"]
         for name, found in result["test"].items()
-        if name != SOFT_TARGETS
-        and sign * found["over soft targets"]["mean"]
-        > found["over soft targets"]["half"]
+        if name not in (LABELS, SOFT_TARGETS)
     ]
+    return sum(sign * found["mean"] > found["half"] for found in others)
 
 
 def finding() -> str:
@@ -77,11 +76,9 @@ def finding() -> str:
         percent(result["test"][name]["accuracy"])
         for name in (LABELS, SOFT_TARGETS)
     )
-    better = ", ".join(beats(result, 1)) or "none"
-    worse = [name for name in beats(result, -1) if name != LABELS]
     return (
         f"From labels a student gets {labels} of the test images right, from "
-        f"soft targets {soft}. Of {len(result['test']) - 2} other losses, each "
-        f"tuned as long, clearly better: {better}; clearly worse: "
-        f"{', '.join(worse) or 'none'}."
+        f"soft targets {soft}. Of {len(result['test']) - 2} other losses and "
+        f"sums of losses, each tuned as long, {clearly(result, 1)} are clearly "
+        f"better, {clearly(result, -1)} clearly worse."
     )

@@ -45,14 +45,14 @@ class Layers:
         if not self.found:
             return []
         try:
-            calls = taps.specs_of(model, self.found)
+            calls, batch = taps.specs_of(model, self.found) or (None, None)
         except Exception as error:
             raise ValueError(
                 f"A layer of `{self._role}` cannot be taken as a feature. "
-                f"Received: {list(self._paths)} of {model.name!r}, at least "
-                "one of them in a loop, such as the cell of a recurrent layer, "
-                "of which nothing can be kept. Take the layer around it. The "
-                f"error was: {error}"
+                f"Received: {list(self._paths)} of {model.name!r}, a pass of "
+                f"which failed while they were taken: {error} Of a layer in a "
+                "loop, such as the cell of a recurrent layer, nothing can be "
+                "kept: take the layer around it."
             ) from error
         if calls is None:
             raise ValueError(
@@ -63,8 +63,23 @@ class Layers:
             )
         specs = self.features(calls)
         for path, spec in zip(self._paths, specs, strict=True):
-            _require_examples(self._role, path, spec)
+            _require_examples(self._role, path, spec, batch)
         return specs
+
+    def require_channels_last(self, number: int) -> None:
+        """Refuses a map whose last axis is not that of channels."""
+        layer, spec = self.found[number], self.specs[number]
+        default = keras.config.image_data_format()
+        order = getattr(layer, "data_format", None) or default
+        turned = isinstance(layer, keras.layers.Permute)
+        if len(spec.shape) > 3 and order == "channels_first" and not turned:
+            raise ValueError(
+                "Features that are maps are compared with channels last. "
+                f"Received: {self._paths[number]!r} of the {self._role}, of "
+                f"shape {tuple(spec.shape)} with channels first. Put "
+                "keras.layers.Permute((2, 3, 1), name=...) and then "
+                "Permute((3, 1, 2)) behind it, and name the first of them."
+            )
 
 
 def _layer(role: str, model: keras.Model, path: str) -> keras.layers.Layer:
@@ -76,7 +91,7 @@ def _layer(role: str, model: keras.Model, path: str) -> keras.layers.Layer:
     found = found or [w for name, w in ways if name.endswith(f"/{path}")]
     if len(found) != 1:
         raise _not_found(role, path, [name for name, _ in ways], len(found))
-    if any(map(taps.rematerialised, found[0])):
+    if any(map(taps.rematerialised, (model, *found[0]))):
         raise ValueError(
             f"A layer of `{role}` that is rematerialised is computed twice, "
             f"and cannot be taken as a feature. Received: {path!r}. Take a "
@@ -86,8 +101,10 @@ def _layer(role: str, model: keras.Model, path: str) -> keras.layers.Layer:
 
 
 def _not_found(role: str, path: str, known: list, count: int) -> ValueError:
-    near = difflib.get_close_matches(path, known, n=3)
+    near = [] if count else difflib.get_close_matches(path, known, n=3)
     guess = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    if known.count(path) > 1:
+        guess = " Give their layers, or models around them, other names."
     shown = ", ".join(known[:_SHOWN])
     if len(known) > _SHOWN:
         shown += f" and {len(known) - _SHOWN} more"
@@ -116,8 +133,9 @@ def _one(role: str, path: str, calls: list) -> Tensor:
     return calls[0]
 
 
-def _require_examples(role: str, path: str, spec: Tensor) -> None:
-    if len(spec.shape) < 2 or spec.shape[0] is not None:
+def _require_examples(role: str, path: str, spec: Tensor, batch: Any) -> None:
+    """Refuses what has not an entry for each example of a batch."""
+    if len(spec.shape) < 2 or spec.shape[0] != batch:
         raise ValueError(
             "A feature must have the shape (batch, ..., channels). Received: "
             f"{path!r} of the {role}, of shape {tuple(spec.shape)}. Take a "

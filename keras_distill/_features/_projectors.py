@@ -60,9 +60,11 @@ def _areas(size: int, new_size: int) -> np.ndarray:
     return (overlap * new_size).astype("float32")
 
 
-def projected(projector: Any, feature: Tensor) -> Tensor:
-    """A student's feature, as it is compared; called in a step of training."""
-    return feature if projector is None else projector(feature, training=True)
+def projected(projector: Any, feature: Tensor, training: Any) -> Tensor:
+    """A student's feature, as it is compared."""
+    if projector is None:
+        return feature
+    return projector(feature, training=training)
 
 
 def built(projector: Any, spec: Tensor) -> Any:
@@ -95,7 +97,6 @@ def default_projector(
             stages.append(keras.layers.Dense(teacher.shape[-1], dtype=dtype))
     if not stages:
         return None
-    _require_channels_last(feature, teacher)
     # A Sequential of one layer would warn that it takes off masks.
     one = stages[0] if len(stages) == 1 else keras.Sequential(stages)
     return built(one, student)
@@ -112,6 +113,7 @@ def require_comparable(
     if not _compares_positions(feature.loss):
         return
     if not getattr(feature.loss, "per_position", True):
+        _require_positions(feature, theirs)
         ours, theirs = ours[:-1], theirs[:-1]
     if not _equal(ours, theirs):
         raise ValueError(
@@ -150,13 +152,11 @@ def _require_resizable(
         )
 
 
-def _require_channels_last(feature: Feature, teacher: Tensor) -> None:
-    maps = len(teacher.shape) > 3
-    if maps and keras.config.image_data_format() == "channels_first":
+def _require_positions(feature: Feature, shape: Shape) -> None:
+    if len(shape) < 3:
         raise ValueError(
-            "A projector is made for maps with channels last. Received: "
-            f"{tuple(teacher.shape)} of teacher_layer="
-            f"{feature.teacher_layer!r}, and keras.config.image_data_format() "
-            "== 'channels_first'. Pass projector=, for example "
-            "keras.layers.Conv2D(channels, 1)."
+            f"{type(feature.loss).__name__} compares the positions of an "
+            f"example. Received: {shape} of teacher_layer="
+            f"{feature.teacher_layer!r}, which has none. Take layers that "
+            "return (batch, ..., channels), or kd.losses.CosineDistance()."
         )

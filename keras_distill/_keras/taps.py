@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._keras.inputs import structure
 from keras_distill._keras.wrapping import known_inputs
 
 Tensor = Any
@@ -78,8 +79,11 @@ def _tap_of(layer: keras.layers.Layer) -> _Tap:
 
 
 def rematerialised(layer: keras.layers.Layer) -> bool:
-    """Whether what is inside of a layer is computed twice, out of reach."""
-    return bool(getattr(layer, "_remat_mode", None))
+    """Whether what is inside of a layer may be computed twice, out of reach."""
+    remat = getattr(layer, "_remat_mode", None)
+    if remat is None:
+        return False
+    return remat.mode != "list_of_layers" or layer.name in remat.layer_names
 
 
 class _Run(keras.layers.Layer):
@@ -93,22 +97,34 @@ class _Run(keras.layers.Layer):
         return self._function(x)
 
 
-def specs_of(model: keras.Model, layers: Sequence) -> list[list] | None:
+def specs_of(
+    model: keras.Model, layers: Sequence
+) -> tuple[list[list], int | None] | None:
     """Symbolic tensors of what layers return, call by call, in one pass.
 
-    None where the shapes of the model's inputs are not known.
+    With the size of a batch, where the model has one. None where the shapes of
+    the model's inputs are not known.
     """
-    inputs = known_inputs(model)
-    if inputs is None:
+    known = known_inputs(model)
+    if known is None:
         return None
-    inputs = keras.tree.map_structure(
-        lambda spec: keras.KerasTensor((None, *spec.shape[1:]), spec.dtype),
-        inputs,
-    )
+
+    def inputs(dtype: str | None) -> Any:
+        return keras.tree.map_structure(
+            lambda spec: keras.KerasTensor(spec.shape, dtype or spec.dtype),
+            known,
+        )
 
     def run(x: Any) -> list[list]:
         with taken(layers) as found:
             model(x, training=False)
         return found
 
-    return _Run(run).compute_output_spec(inputs)
+    batch = keras.tree.flatten(known)[0].shape[0]
+    try:
+        return _Run(run).compute_output_spec(inputs(None)), batch
+    except Exception:
+        if structure(model) is not None:
+            raise
+        # Of a subclassed model Keras knows shapes alone; it may take numbers.
+        return _Run(run).compute_output_spec(inputs("int32")), batch

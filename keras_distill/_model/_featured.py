@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_distill import _features
 from keras_distill._features import Feature, Layers
+from keras_distill._keras import numbers
 from keras_distill._keras.frozen import FrozenModel
 from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.layers import track_last
@@ -22,6 +24,7 @@ from keras_distill._objective import (
 )
 
 Tensor = Any
+_KEY = "projectors"
 
 
 class _Places:
@@ -71,10 +74,16 @@ class Featured(Changeable):
         made = {}
         for i, feature in enumerate(features):
             specs = found.specs[i], student.specs[i]
+            if getattr(feature.loss, "per_example", True):
+                found.require_channels_last(i)
+                student.require_channels_last(i)
             projector = self._projector(i)
             if projector is None:
                 policy = self.student.dtype_policy
-                projector = _features.default_projector(feature, *specs, policy)
+                with numbers.scope(self):
+                    projector = _features.default_projector(
+                        feature, *specs, policy
+                    )
                 made[str(i)] = projector
             _features.require_comparable(feature, projector, *specs)
         made = {key: each for key, each in made.items() if each is not None}
@@ -120,7 +129,13 @@ class Featured(Changeable):
         layers = self._places.student
         with layers.taken() as calls:
             outputs = self.student(x, training=training)
-        return WithFeatures(outputs, layers.features(calls))
+        features: list = [None] * len(calls)
+        # Within the call, so that Keras finds what projectors add to the loss.
+        for i, given in enumerate(layers.features(calls)):
+            if i in self._computed():
+                projector = self._projector(i)
+                features[i] = _features.projected(projector, given, training)
+        return WithFeatures(outputs, features)
 
     def feature_losses_of(
         self,
@@ -128,7 +143,14 @@ class Featured(Changeable):
         features: list[Tensor] | None,
         sample_weight: Any,
     ) -> list[FeatureLoss]:
-        """The loss of each feature, with its weight beside it."""
+        """The loss of each feature, with its weight beside it.
+
+        Args:
+            targets: With what the teacher's layers gave.
+            features: What the student's gave, projected; None where it is not
+                computed.
+            sample_weight: None, or weights in any structure.
+        """
         if features is None or targets.features is None:
             raise ValueError(
                 "Feature losses are computed in the steps of `fit` and "
@@ -138,10 +160,9 @@ class Featured(Changeable):
             )
         found = []
         for i in self._computed():
-            student = _features.projected(self._projector(i), features[i])
-            feature, numbers = self.feature_losses[i], targets.numbers
-            parts = feature, numbers["features"][i], targets.features[i]
-            found.append(feature_loss(*parts, student, sample_weight))
+            feature, own = self.feature_losses[i], targets.numbers["features"]
+            parts = feature, own[i], targets.features[i]
+            found.append(feature_loss(*parts, features[i], sample_weight))
         return found
 
     def _computed(self) -> list[int]:
@@ -168,6 +189,23 @@ class Featured(Changeable):
     def regularised(self) -> keras.Model:
         """In evaluation what a projector weighs does not count."""
         return self if self._in_training else self.student
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.projectors:
+            store[_KEY] = np.array([int(key) for key in self.projectors])
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        held = store[_KEY] if _KEY in store else ()
+        missing = [int(i) for i in held if str(i) not in self.projectors]
+        if missing:
+            raise ValueError(
+                "The weights of projectors would be lost. Received: a file "
+                f"with those of the features number {missing}, and a Distiller "
+                "that has none for them yet. Set distiller.teacher, which "
+                "makes them, before loading weights."
+            )
 
     def own_config(self) -> dict:
         found = [

@@ -14,7 +14,7 @@ from keras_distill._model._ported import (
 )
 from keras_distill._model._student import warn_of_augmentation
 from keras_distill._model._terms import Termed
-from keras_distill._objective import losses_of
+from keras_distill._objective import losses_of, require_something
 
 
 class Guarded(Logged, Termed):
@@ -28,7 +28,7 @@ class Guarded(Logged, Termed):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Before Python misses an argument that another Distiller has not.
-        refuse_names_of_others(kwargs)
+        refuse_names_of_others(kwargs, cls)
         refuse_losses_of_others([args, kwargs.get("distillation_loss")])
         return super().__new__(cls, *args, **kwargs)
 
@@ -36,6 +36,8 @@ class Guarded(Logged, Termed):
         """Called by Keras before each `fit`; with `force` by anyone."""
         if not force:  # In the middle of a change the two need not fit yet.
             self._check_compiled()
+            # The weight of a feature may have been set since.
+            require_something(self._objective)
         super().make_train_function(force)
 
     def make_test_function(self, force: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Arguments of other Distillers, and what became of them here."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,9 +21,15 @@ _BECAME = {
 }
 
 
-def refuse_names_of_others(names: Iterable[str]) -> None:
-    """Says what became of an argument that a Distiller has elsewhere."""
-    found = [name for name in names if name in _BECAME]
+def refuse_names_of_others(names: Iterable[str], cls: type) -> None:
+    """Says what became of an argument that a Distiller has elsewhere.
+
+    Args:
+        names: Of the arguments.
+        cls: The class of the Distiller, which may have added some.
+    """
+    own = inspect.signature(cls.__init__).parameters
+    found = [name for name in names if name in _BECAME and name not in own]
     if found:
         became = ". ".join(f"`{name}` {_BECAME[name]}" for name in found)
         raise TypeError(

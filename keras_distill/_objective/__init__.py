@@ -28,6 +28,7 @@ from keras_distill._objective._terms import (
     Targets,
     given_or_declared,
     objective,
+    require_something,
     weighted,
 )
 from keras_distill._objective._whole_batches import require_whole_batch
@@ -49,6 +50,7 @@ __all__ = [
     "of_each",
     "of_tensors",
     "require_match",
+    "require_something",
     "require_whole_batch",
     "scheduled",
     "soft_outputs",

@@ -67,11 +67,12 @@ def feature_loss(
 
 def _weights(feature: _features.Feature, student: Tensor, given: Any) -> Any:
     """The weights of examples, in the shape of a feature's losses."""
-    weights = [w for w in keras.tree.flatten(given) if w is not None]
-    if len(weights) > 1:
+    entries = keras.tree.flatten(given)
+    weights = [weight for weight in entries if weight is not None]
+    if weights and len(entries) > 1:
         raise ValueError(
             "A feature belongs to no output, and takes one weight for each "
-            f"example. Received: sample weights for {len(weights)} outputs, "
+            f"example. Received: sample weights for {len(entries)} outputs, "
             f"and a feature of student_layer={feature.student_layer!r}. Pass "
             "one sample_weight for all, or set the weight of the feature to 0."
         )

@@ -66,7 +66,11 @@ def scheduled(
     # A term of several outputs is the only one, and needs no name.
     names = {term: name for name, term in _named_terms(objective, student)}
     outputs = [names[term] for term in range(len(objective.terms))]
-    features = [feature.student_layer for feature in objective.features]
+    layers = [feature.student_layer for feature in objective.features]
+    features = [
+        layer if layers.count(layer) == 1 else f"{layer}_{i}"
+        for i, layer in enumerate(layers)
+    ]
     return _schedules.named(numbers, outputs, features)
 
 

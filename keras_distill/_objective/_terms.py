@@ -219,13 +219,18 @@ def objective(
     terms, places = _terms(losses, soft)
     features = _features.checked(features)
     found = Objective(losses, hard, soft, terms, places, features)
-    if not any((*found.computed, found.has_features)):
-        raise ValueError(
-            "`hard_loss_weight` and `soft_loss_weight` must not both be 0. "
-            "Received: 0 and 0, which leaves nothing to train on. Set the one "
-            "that is to be above 0 first."
-        )
+    require_something(found)
     return found
+
+
+def require_something(objective: Objective) -> None:
+    """Refuses weights that are all 0."""
+    if not any((*objective.computed, objective.has_features)):
+        raise ValueError(
+            "`hard_loss_weight` and `soft_loss_weight` must not both be 0, "
+            "unless a feature has a weight. Received: 0 and 0, which leaves "
+            "nothing to train on. Set the one that is to be above 0 first."
+        )
 
 
 def _weight(name: str, value: Any) -> Any:

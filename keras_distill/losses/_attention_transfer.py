@@ -31,7 +31,8 @@ def attention_transfer(
         Loss of each example, shape `(batch,)`, at least float32.
 
     Raises:
-        ValueError: If the shapes differ in more than channels.
+        ValueError: If the shapes differ in more than channels, or there is one
+            position only.
 
     Example:
 
@@ -40,10 +41,21 @@ def attention_transfer(
     1.0
     """
     f, g = feature_pair(teacher_feature, student_feature, slice(-1))
+    _require_positions(f.shape)
     squares = ops.square(_attention(f) - _attention(g))
     # Keras takes means of float64 in float32.
     count = ops.cast(ops.shape(squares)[-1], squares.dtype)
     return ops.sum(squares, axis=-1) / count
+
+
+def _require_positions(shape: tuple) -> None:
+    if len(shape) < 3 or all(size == 1 for size in shape[1:-1]):
+        raise ValueError(
+            "Attention is large at some positions and small at others. "
+            f"Received: features of shape {tuple(shape)}, of one position. "
+            "Take layers that return (batch, ..., channels) of several "
+            "positions, or kd.losses.CosineDistance() for vectors."
+        )
 
 
 def _attention(feature: Tensor) -> Tensor:

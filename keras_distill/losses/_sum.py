@@ -81,9 +81,8 @@ class Sum(MadeOfLosses):
         self.uses_labels = any(
             getattr(loss, "uses_labels", False) for loss in self._losses
         )
-        self.per_example = all(
-            getattr(loss, "per_example", True) for loss in self._losses
-        )
+        self.per_example = _all("per_example", self._losses)
+        self.per_position = _of_positions(self._losses)
 
     @property
     def losses(self) -> tuple:
@@ -178,3 +177,20 @@ def _of_each(weights: Any, count: int) -> Sequence:
             f"Received: weights={weights!r}."
         )
     return weights
+
+
+def _all(name: str, losses: Sequence[keras.losses.Loss]) -> bool:
+    return all(getattr(loss, name, True) for loss in losses)
+
+
+def _of_positions(losses: Sequence[keras.losses.Loss]) -> bool:
+    """Whether losses of examples give a value for each position."""
+    of_examples = [x for x in losses if getattr(x, "per_example", True)]
+    found = {getattr(loss, "per_position", True) for loss in of_examples}
+    if len(found) > 1:
+        names = ", ".join(type(loss).__name__ for loss in losses)
+        raise ValueError(
+            "`losses` must all compare single positions, or all whole "
+            f"examples. Received: {names}. Pass a kd.losses.Feature for each."
+        )
+    return False not in found
