@@ -21,7 +21,9 @@ def test_a_shifted_image_keeps_its_pixels_within_two():
     found = mnist.shifted(x, np.random.default_rng(0)).reshape(-1, 28, 28)
     shade, row, column = found.max(axis=(1, 2)), *np.nonzero(found)[1:]
     np.testing.assert_array_equal(shade, 1 + np.arange(400))
-    places = {(int(r) - 14, int(c) - 14) for r, c in zip(row, column)}
+    places = {
+        (int(r) - 14, int(c) - 14) for r, c in zip(row, column, strict=True)
+    }
     span = range(-2, 3)
     assert places == {(r, c) for r in span for c in span}
 
