@@ -24,9 +24,10 @@ Parts, each a list of runs that is kept in the work folder and resumed:
                shifted anew each time for teacher and student, and both; the
                best setting of soft targets alone; 3 seeds
 
-Every student makes the same number of updates, whatever its transfer set. The
-final students learn from all 60,000 training images, but for the part on
-omitted classes. Test errors are those after the last update, read once.
+Every student makes the same number of updates, whatever its transfer set, and
+those that its last pass over the set needs. The final students learn from all
+60,000 training images, but for the part on omitted classes. Test errors are
+those after the last update, read once.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.paper.hinton_mnist \\
              --data_dir FOLDER  (of TFDS data; downloaded if left out).
