@@ -8,7 +8,7 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   teachers     2 x 1200 units, dropout, max-norm, shifts of up to 2 pixels; 3
                seeds. How long they learn: by the errors on 10,000 held-out
                training images of teachers of the 50,000 others
-  tuning       each method's settings, 3 candidates each: students of a teacher
+  tuning       each method's settings, 4 candidates each: students of a teacher
                of those 50,000 images, by their errors on the 10,000
   curve        the same errors of labels alone and of soft targets alone, after
                fewer updates and after more
