@@ -37,6 +37,29 @@ def test_a_run_is_read_while_its_settings_are_the_same(tmp_path):
     assert runs("a", {"sizes": (1, 3)}, never) == {"score": 2}
 
 
+def test_runs_go_on_in_another_folder(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    runs = Runs(here)
+    runs("a", {}, lambda: {"score": 1})
+    runs("b", {}, lambda: {"score": 2})
+    there.mkdir()
+    (here / "runs.jsonl").rename(there / "runs.jsonl")
+    moved = Runs(there)
+    assert moved("a", {}, never) == {"score": 1}
+    assert moved("b", {}, never) == {"score": 2}
+    assert moved.environments() == [harness.environment()]
+
+
+def test_a_line_that_was_cut_off_is_made_again(tmp_path):
+    runs, file = Runs(tmp_path), tmp_path / "runs.jsonl"
+    runs("a", {}, lambda: {"score": 1})
+    runs("b", {}, lambda: {"score": 2})
+    file.write_text(file.read_text()[:-20])
+    assert runs("b", {}, lambda: {"score": 3}) == {"score": 3}
+    assert runs("b", {}, never) == {"score": 3}
+    assert runs("a", {}, never) == {"score": 1}
+
+
 def test_what_fails_while_it_is_written_replaces_nothing(tmp_path):
     save("result", {"score": 1}, tmp_path)
     with pytest.raises(TypeError, match="not JSON serializable"):

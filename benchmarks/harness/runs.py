@@ -1,43 +1,75 @@
 """Runs and models that are kept one by one, so that one can go on later."""
 
+import contextlib
 import json
+import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 
-from benchmarks.harness.results import replacing, write
+from benchmarks.harness.machine import environment
+from benchmarks.harness.results import replacing
 
 
 class Runs:
-    """The finished runs of a benchmark, one JSON file each.
+    """The finished runs of a benchmark, one line each of `runs.jsonl`.
 
     A run that is asked for again with the same settings is read, not made; so
-    is one that another process made meanwhile.
+    is one that another process made meanwhile. The file may be put into the
+    folder of another clone, which goes on from there.
     """
 
     def __init__(self, folder: str | pathlib.Path) -> None:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = self.folder / "runs.jsonl"
 
     def __call__(
         self, name: str, settings: dict, make: Callable[[], dict]
     ) -> dict:
         """Returns the result of `make()`, made now or before."""
-        path = self.folder / f"{name}.json"
         settings = json.loads(json.dumps(settings))
-        if path.exists():
-            kept = json.loads(path.read_text())
-            if kept["settings"] == settings:
+        for kept in self._kept():
+            if (kept["name"], kept["settings"]) == (name, settings):
                 return kept["result"]
         start = time.perf_counter()
         result = make()
-        seconds = round(time.perf_counter() - start, 1)
-        kept = {"settings": settings, "seconds": seconds, "result": result}
-        write(path, kept)
-        print(f"{name}: {result} ({seconds:.0f} s)", flush=True)
+        run = {
+            "name": name,
+            "settings": settings,
+            "seconds": round(time.perf_counter() - start, 1),
+            "environment": environment(),
+            "result": result,
+        }
+        self._append(json.dumps(run))
+        print(f"{name}: {result} ({run['seconds']:.0f} s)", flush=True)
         return result
+
+    def environments(self) -> list[dict]:
+        """On what the runs were made, each once."""
+        found: list[dict] = []
+        for kept in self._kept():
+            if kept["environment"] not in found:
+                found.append(kept["environment"])
+        return found
+
+    def _kept(self) -> Iterator[dict]:
+        if self._file.exists():
+            for line in self._file.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):  # Cut off.
+                    yield json.loads(line)
+
+    def _append(self, line: str) -> None:
+        """In one piece, as another process may do the same."""
+        file = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            size = os.fstat(file).st_size
+            whole = size == 0 or os.pread(file, 1, size - 1) == b"\n"
+            os.write(file, f"{'' if whole else chr(10)}{line}\n".encode())
+        finally:
+            os.close(file)
 
 
 def kept_model(

@@ -5,39 +5,36 @@ temperature, and what is left of it when the transfer set omits classes?
 
 Parts, each a list of runs that is kept in the work folder and resumed:
 
-  tuning       every choice: students of a teacher of 50,000 training images,
-               by their errors on the 10,000 others
-  teachers     2 x 1200 units, dropout, max-norm, shifts of up to 2 pixels; 1
-               seed, as a teacher takes as long as 15 students
-  students     2 x 800 units on the plain images: labels alone, soft targets
-               alone at T = 20, and what the tuning chose of soft targets,
-               soft targets with labels, TTM and WTTM; 5 seeds
-  longer       soft targets alone at T = 20 for 5 times as many epochs; 1 seed
-  temperature  soft targets alone at 9 temperatures, for 800, 300 and 30 units
-               per layer; 5 seeds for 30 units, 3 for the others
-  labels       labels alone for the same numbers of units, at the learning
-               rate that was chosen for 800; 5 seeds
+  teachers     2 x 1200 units, dropout, max-norm, shifts of up to 2 pixels; 3
+               seeds. How long they learn: by the errors on 10,000 held-out
+               training images of teachers of the 50,000 others
+  tuning       each method's settings, 4 candidates each: students of a teacher
+               of those 50,000 images, by their errors on the 10,000
+  curve        the same errors of labels alone and of soft targets alone, after
+               fewer updates and after more
+  students     2 x 800 units on all plain images, each method as tuned; 5 seeds
   omitted      a transfer set without threes, and one of sevens and eights
                alone, before and after shifting the biases; 5 seeds. These
                students see 50,000 images at most; the shifts are found on the
-               other 10,000
+               other 10,000, which they have not seen
+  temperature  soft targets alone at 9 temperatures, for 800, 300 and 30 units
+               per layer; 5 seeds for 30 units, 3 for the others
+  labels       labels alone for the same numbers of units; 5 seeds
+  beyond       what the paper does not do: the three teachers together, images
+               shifted anew each time for teacher and student, and both; the
+               best setting of soft targets alone; 3 seeds
 
-Students learn for the same number of epochs with the same optimiser, from
-cached logits. The final runs use all 60,000 training images, but for the part
-on omitted classes. Test errors are those after the last epoch, read once.
+Every student makes the same number of updates, whatever its transfer set, and
+those that its last pass over the set needs. The final students learn from all
+60,000 training images, but for the part on omitted classes. Test errors are
+those after the last update, read once.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.paper.hinton_mnist \\
              --data_dir FOLDER  (of TFDS data; downloaded if left out).
          `--part NAME` runs one part, so that two processes can share the
          work; `--short` takes seconds on scikit-learn's digits and proves
-         nothing.
-Minutes: about 75 on 2 cores: teachers 15, students 1 each, those of 300 and 30
-         units 10 and 5 seconds. Two processes with a `--part` each take less.
-Expect:  errors of 10,000: teacher 71, labels alone 145, soft targets at T = 20
-         108 (92 in one longer run), and no method below 105; without threes
-         217, of them 117 threes, and 154 and 22 after one shift; of sevens and
-         eights alone 72 % wrong, 32 % after a common shift, 19 % after one for
-         each class. The best temperature is lower for smaller students.
+         nothing. To go on from runs of another machine, put its `runs.jsonl`
+         into the work folder.
 Writes:  benchmarks/results/hinton_mnist.json and hinton_mnist.png, once all
          parts are there; the runs themselves in .work/hinton_mnist.
 """
@@ -48,7 +45,6 @@ from typing import Any
 
 import numpy as np
 
-import keras_distill as kd
 from benchmarks.harness import (
     arguments,
     digits,
@@ -58,20 +54,23 @@ from benchmarks.harness import (
     summary,
 )
 from benchmarks.paper import mnist
-from benchmarks.paper.hinton_mnist_models import (
-    PAPERS,
+from benchmarks.paper.hinton_mnist_methods import (
+    LABELS,
     SHORT,
-    Experiment,
+    SOFT,
     Method,
     Size,
+    soft_targets,
 )
+from benchmarks.paper.hinton_mnist_models import Experiment
+from benchmarks.paper.hinton_mnist_omitted import omitted
 from benchmarks.paper.hinton_mnist_plot import figure
 
 NAME = "hinton_mnist"
 PAPER = {
     "teacher": 67,
-    "labels alone": 146,
-    "soft targets alone, T = 20": 74,
+    LABELS: 146,
+    SOFT: 74,
     "no threes": [206, 133],
     "no threes, shifted": [109, 14],
     "sevens and eights": 0.473,
@@ -82,65 +81,74 @@ PAPER = {
 # Each part returns what the report says of it.
 
 
+def teachers(experiment: Experiment) -> dict:
+    """Held-out errors over updates, and test errors."""
+    curve = {
+        str(updates): teacher_errors(experiment, 0, False, updates)
+        for updates in experiment.size.teacher_curve
+    }
+    found = summary(
+        teacher_errors(experiment, seed)
+        for seed in range(experiment.size.teachers)
+    )
+    return {"held-out errors by updates": curve, "test": found}
+
+
+def teacher_errors(
+    experiment: Experiment,
+    seed: int,
+    whole: bool = True,
+    updates: int | None = None,
+) -> int:
+    updates = updates or experiment.size.teacher_updates
+
+    def make() -> dict:
+        teacher = experiment.teacher(seed, whole, updates)
+        data = experiment.test if whole else experiment.held_out
+        return {"errors": mnist.errors(teacher, *data)}
+
+    name = "teacher" if whole else "tuning teacher"
+    settings = {"seed": seed, "updates": updates}
+    name = f"{name} {seed}, {updates} updates"
+    return experiment.run(name, settings, make)["errors"]
+
+
 def tuning(experiment: Experiment) -> dict:
-    """Errors on held-out images, and the best of each method."""
-    scores = {}
-    for group, methods in experiment.grid.items():
-        scores[group] = {
+    """Errors on held-out images, of each candidate of each method."""
+    return {
+        group: {
             str(method): [
-                held_out_errors(experiment, method, seed)
+                experiment.held_out_errors(method, seed)
                 for seed in range(experiment.size.tuning_seeds)
             ]
             for method in methods
         }
-    teacher = experiment.run(
-        "tuning teacher",
-        {},
-        lambda: {
-            "errors": mnist.errors(
-                experiment.teacher(0, whole=False), *experiment.held_out
-            )
-        },
-    )
-    return {"teacher": teacher["errors"], "students": scores}
-
-
-def held_out_errors(experiment: Experiment, method: Method, seed: int) -> int:
-    def make() -> dict:
-        units, logits = experiment.size.units[0], experiment.tuning_logits
-        model = experiment.student(method, units, experiment.kept, logits, seed)
-        return {"errors": mnist.errors(model, *experiment.held_out)}
-
-    settings = {"method": asdict(method), "seed": seed}
-    return experiment.run(f"tuning {method} {seed}", settings, make)["errors"]
+        for group, methods in experiment.grid.items()
+    }
 
 
 def chosen(experiment: Experiment) -> dict[str, Method]:
-    scores = tuning(experiment)["students"]
+    scores = tuning(experiment)
     return {
         group: min(methods, key=lambda m: sum(scores[group][str(m)]))
         for group, methods in experiment.grid.items()
     }
 
 
-def teachers(experiment: Experiment) -> dict:
-    found = [
-        experiment.run(
-            f"teacher {seed}",
-            {"seed": seed},
-            lambda seed=seed: {
-                "errors": mnist.errors(
-                    experiment.teacher(seed), *experiment.test
-                )
-            },
-        )
-        for seed in range(experiment.size.teachers)
-    ]
-    return summary(run["errors"] for run in found)
+def curve(experiment: Experiment) -> dict:
+    """Held-out errors of the two main methods, by the number of updates."""
+    best = chosen(experiment)
+    return {
+        group: {
+            str(updates): experiment.held_out_errors(best[group], 0, updates)
+            for updates in experiment.size.curve
+        }
+        for group in (LABELS, SOFT)
+    }
 
 
 def students(experiment: Experiment) -> dict:
-    methods = {"soft targets alone, T = 20": PAPERS} | chosen(experiment)
+    methods = chosen(experiment)
     units, seeds = experiment.size.units[0], experiment.size.seeds
     errors = experiment.over_seeds(list(methods.values()), units, seeds)
     return {
@@ -149,16 +157,13 @@ def students(experiment: Experiment) -> dict:
     }
 
 
-def longer(experiment: Experiment) -> dict:
-    size = experiment.size
-    return summary(
-        experiment.tested(PAPERS, size.units[0], seed, size.longer)["errors"]
-        for seed in range(size.longer_seeds)
-    )
+def without_classes(experiment: Experiment) -> dict:
+    return omitted(experiment, chosen(experiment)[SOFT])
 
 
 def temperature(experiment: Experiment) -> dict:
-    methods = [Method("SoftTargets", t) for t in experiment.size.temperatures]
+    rate = chosen(experiment)[SOFT].learning_rate
+    methods = [soft_targets(t, rate) for t in experiment.size.temperatures]
     result = {}
     sizes = zip(experiment.size.units, experiment.size.sweep_seeds, strict=True)
     for units, seeds in reversed(list(sizes)):
@@ -171,7 +176,7 @@ def temperature(experiment: Experiment) -> dict:
 
 
 def labels(experiment: Experiment) -> dict:
-    method, seeds = chosen(experiment)["labels alone"], experiment.size.seeds
+    method, seeds = chosen(experiment)[LABELS], experiment.size.seeds
     result = {}
     for units in reversed(experiment.size.units):
         errors = experiment.over_seeds([method], units, seeds)
@@ -179,78 +184,66 @@ def labels(experiment: Experiment) -> dict:
     return result
 
 
-def omitted(experiment: Experiment) -> dict:
-    omissions = {
-        "no threes": (
-            [digit for digit in range(10) if digit != 3],
-            {"3": [3], "each class": None},
-        ),
-        "sevens and eights": (
-            [7, 8],
-            {"7 and 8": [[7, 8]], "each class": None},
-        ),
+def beyond(experiment: Experiment) -> dict:
+    """Students of all teachers, of shifted images, and of both."""
+    method = chosen(experiment)[SOFT]
+    everyone = tuple(range(experiment.size.teachers))
+    arms = {
+        "three teachers": (everyone, False),
+        "shifted images": ((0,), True),
+        "three teachers, shifted images": (everyone, True),
     }
-    result = {}
-    for name, (present, shifts) in omissions.items():
-        runs = [
-            experiment.run(
-                f"{name} {seed}",
-                {"seed": seed},
-                lambda p=present, s=shifts, seed=seed: omission(
-                    experiment, p, s, seed
-                ),
-            )
-            for seed in range(experiment.size.seeds)
-        ]
-        result[name] = {
-            row: {
-                key: summary(run[row][key] for run in runs)
-                for key in runs[0][row]
-            }
-            for row in runs[0]
-        }
-    return result
+    return {
+        name: summary(
+            beyond_errors(experiment, name, method, *arm, seed)
+            for seed in range(experiment.size.teachers)
+        )
+        for name, arm in arms.items()
+    }
 
 
-def omission(
-    experiment: Experiment, present: list, shifts: dict, seed: int
-) -> dict:
-    """Test errors of a student that never saw some of the classes."""
-    order = np.random.default_rng(0).permutation(len(experiment.train[0]))
-    rows = order[: len(experiment.kept[0])]
-    rows = rows[np.isin(experiment.train[1][rows], present)]
-    x, y = experiment.train[0][rows], experiment.train[1][rows]
-    logits = experiment.logits[rows]
-    units = experiment.size.units[0]
-    student = experiment.student(PAPERS, units, (x, y), logits, seed)
-    result = {"as trained": experiment.by_class(student, present)}
-    for name, classes in shifts.items():
-        for objective in ("accuracy", "likelihood"):
-            amount = kd.bias.fit_bias(
-                student, experiment.held_out, classes, objective=objective
+def beyond_errors(
+    experiment: Experiment,
+    name: str,
+    method: Method,
+    seeds: tuple[int, ...],
+    shifted: bool,
+    seed: int,
+) -> int:
+    def make() -> dict:
+        units, several = experiment.size.units[0], len(seeds) > 1
+        source: dict[str, Any]
+        if shifted:
+            teacher = (
+                experiment.ensemble() if several else experiment.teacher(0)
             )
-            shifted = kd.bias.shift_bias(student, classes, amount)
-            row = experiment.by_class(shifted, present)
-            if len(amount) == 1:
-                row["shift"] = float(amount[0])
-            result[f"{name}, {objective}"] = row
-    frequencies = np.bincount(experiment.train[1], minlength=10)
-    amount = kd.bias.match_class_frequencies(
-        student, experiment.held_out[0], frequencies
-    )
-    shifted = kd.bias.shift_bias(student, None, amount)
-    result["frequencies, no labels"] = experiment.by_class(shifted, present)
-    return result
+            source = {"teacher": teacher}
+        else:
+            source = {"logits": experiment.ensemble_logits}
+        model = experiment.student(
+            method, units, experiment.train, seed, **source
+        )
+        return {"errors": mnist.errors(model, *experiment.test)}
+
+    settings = {
+        "method": asdict(method),
+        "shifted": shifted,
+        "updates": experiment.size.updates,
+        "seed": seed,
+    }
+    name = f"{name}, {method}, seed {seed}"
+    return experiment.run(name, settings, make, seeds)["errors"]
 
 
 PARTS = {
-    "tuning": tuning,
     "teachers": teachers,
+    "tuning": tuning,
+    "curve": curve,
     "students": students,
-    "longer": longer,
+    "omitted": without_classes,
     "temperature": temperature,
     "labels": labels,
-    "omitted": omitted,
+    "beyond": beyond,
 }
 
 
@@ -274,8 +267,10 @@ def run(options: Any) -> dict | None:
         return None
     return {
         "environment": environment("tensorflow-datasets"),
+        "environments of the runs": experiment.runs.environments(),
         "data": "digits" if options.short else "mnist",
         "test_images": len(test[0]),
+        "held_out_images": len(experiment.held_out[0]),
         "size": asdict(size),
         "paper": PAPER,
         **found,

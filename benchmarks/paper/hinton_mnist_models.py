@@ -4,7 +4,8 @@ import functools
 import itertools
 import pathlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,77 +13,7 @@ import numpy as np
 import keras_distill as kd
 from benchmarks.harness import CROSSENTROPY, Runs, adam
 from benchmarks.paper import mnist
-
-TEMPERATURES = (1.0, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
-
-
-@dataclass(frozen=True)
-class Method:
-    """What a student learns from; no loss means labels alone."""
-
-    loss: str | None = None
-    temperature: float = 1.0
-    hard_loss_weight: float = 0.0
-    soft_loss_weight: float = 1.0
-    learning_rate: float = 3e-3
-
-    def __str__(self) -> str:
-        if self.loss is None:
-            return f"labels alone, rate {self.learning_rate:g}"
-        return (
-            f"{self.loss}({self.temperature:g}), hard "
-            f"{self.hard_loss_weight:g}, soft {self.soft_loss_weight:g}"
-        )
-
-
-PAPERS = Method("SoftTargets", 20.0)
-# The candidates for each of the reported methods.
-GRID = {
-    "labels alone": [Method(learning_rate=rate) for rate in (1e-3, 3e-3)],
-    "soft targets alone": [
-        Method("SoftTargets", t) for t in (2.0, 4.0, 8.0, 20.0)
-    ],
-    "soft targets and labels": [
-        Method("SoftTargets", t, 0.1, 0.9) for t in (4.0, 20.0)
-    ]
-    + [Method("SoftTargets", 4.0, 0.5, 0.5)],
-    "TTM": [Method("TTM", t, 0.0, 1.0) for t in (2.0, 4.0)]
-    + [Method("TTM", 4.0, 1.0, 10.0)],
-    "WTTM": [Method("WTTM", t, 0.0, 1.0) for t in (2.0, 4.0)]
-    + [Method("WTTM", 4.0, 1.0, 2.25)],
-}
-
-
-@dataclass(frozen=True)
-class Size:
-    """How long, how wide and how often; `--short` is small."""
-
-    teacher_units: int = 1200
-    teacher_epochs: int = 80
-    student_epochs: int = 12
-    units: tuple[int, ...] = (800, 300, 30)
-    temperatures: tuple[float, ...] = TEMPERATURES
-    teachers: int = 1
-    seeds: int = 5
-    sweep_seeds: tuple[int, ...] = (3, 3, 5)
-    longer: int = 5
-    longer_seeds: int = 1
-    tuning_seeds: int = 1
-    candidates: int | None = None
-
-
-SHORT = Size(
-    teacher_units=32,
-    teacher_epochs=2,
-    student_epochs=2,
-    units=(8,),
-    temperatures=(1.0, 20.0),
-    seeds=1,
-    sweep_seeds=(1,),
-    longer=2,
-    longer_seeds=1,
-    candidates=1,
-)
+from benchmarks.paper.hinton_mnist_methods import GRID, Method, Size
 
 
 class Experiment:
@@ -93,68 +24,97 @@ class Experiment:
     ) -> None:
         self.size, self.train, self.test = size, train, test
         self.work = work
-        self.runs = Runs(work / "runs")
+        self.runs = Runs(work)
         held_out = len(train[0]) // 6
         self.kept, self.held_out = mnist.hold_out(*train, held_out)
+        self.kept_rows, _ = mnist.rows_held_out(len(train[0]), held_out)
 
-    def run(self, name: str, settings: dict, make: Callable[[], dict]) -> dict:
-        common = {
-            "backend": keras.backend.backend(),
-            "teacher": [self.size.teacher_units, self.size.teacher_epochs],
-            "student_epochs": self.size.student_epochs,
-        }
+    def run(
+        self,
+        name: str,
+        settings: dict,
+        make: Callable[[], dict],
+        teachers: tuple[int, ...] = (0,),
+    ) -> dict:
+        common: dict[str, Any] = {"backend": keras.backend.backend()}
+        if teachers:
+            size = self.size.teacher_units, self.size.teacher_updates
+            common["teachers"] = [*size, teachers]
         return self.runs(name, common | settings, make)
 
-    def teacher(self, seed: int, whole: bool = True) -> keras.Model:
+    def teacher(
+        self, seed: int, whole: bool = True, updates: int | None = None
+    ) -> keras.Model:
+        """A teacher of all training images, or of those not held out."""
+        updates = updates or self.size.teacher_updates
         return mnist.kept_teacher(
-            self.work / f"{self.teacher_name(seed, whole)}.keras",
+            self.work / f"{self._name(whole, seed, updates)}.keras",
             self.train if whole else self.kept,
             self.size.teacher_units,
-            self.size.teacher_epochs,
+            updates,
             seed,
         )
 
-    def teacher_name(self, seed: int, whole: bool) -> str:
-        size = self.size
-        settings = f"{size.teacher_units}-{size.teacher_epochs}-{seed}"
+    def _name(self, whole: bool, *numbers: Any) -> str:
+        settings = "-".join(map(str, (self.size.teacher_units, *numbers)))
         return f"teacher-{'all' if whole else 'part'}-{settings}"
+
+    def ensemble(self) -> keras.Model:
+        """All teachers as one."""
+        return kd.Ensemble(
+            [self.teacher(seed) for seed in range(self.size.teachers)]
+        )
 
     @functools.cached_property
     def logits(self) -> np.ndarray:
-        """The first teacher's logits for all training images."""
-        return self.cached_logits(whole=True)
+        """The first teacher's, for all training images."""
+        return self._cached(self.teacher(0), self.train, True, 0)
 
     @functools.cached_property
     def tuning_logits(self) -> np.ndarray:
-        """The tuning teacher's logits for the images that it has seen."""
-        return self.cached_logits(whole=False)
+        """The tuning teacher's, for the images that it has seen."""
+        return self._cached(self.teacher(0, False), self.kept, False, 0)
 
-    def cached_logits(self, whole: bool) -> np.ndarray:
-        x = (self.train if whole else self.kept)[0]
-        cache = kd.TeacherCache.build(
-            self.teacher(0, whole),
-            x,
-            self.work / f"{self.teacher_name(0, whole)}-logits",
-            batch_size=1000,
-            verbose=0,
+    @functools.cached_property
+    def ensemble_logits(self) -> np.ndarray:
+        """Those of all teachers together, for all training images."""
+        return self._cached(self.ensemble(), self.train, True, "all")
+
+    def _cached(
+        self, teacher: keras.Model, data: tuple, whole: bool, which: Any
+    ) -> np.ndarray:
+        name = self._name(whole, which, self.size.teacher_updates)
+        return mnist.cached_logits(
+            teacher, data[0], self.work / f"{name}-logits"
         )
-        return np.array(cache.logits(0, len(x)))
 
     def student(
         self,
         method: Method,
         units: int,
         data: tuple,
-        logits: np.ndarray | None,
         seed: int,
-        longer: int = 1,
+        *,
+        logits: np.ndarray | None = None,
+        teacher: keras.Model | None = None,
+        updates: int | None = None,
     ) -> keras.Model:
-        """A student, trained on images, labels and a teacher's logits."""
+        """A student of images and labels, as they are or shifted.
+
+        Args:
+            method: What it learns from.
+            units: Of each of its layers.
+            data: Images and labels.
+            seed: Of its weights, and of the order of the images.
+            logits: A teacher's, for the images as they are.
+            teacher: One that sees the same shifted images as the student.
+            updates: How many, if others than all have.
+        """
         keras.utils.set_random_seed(1000 + seed)
         student = mnist.student_network(units)
         x, y = data
-        epochs = self.size.student_epochs * longer
-        steps = epochs * -(-len(x) // mnist.BATCH)
+        updates = updates or self.size.updates
+        epochs, steps = mnist.passes(len(x), mnist.BATCH, updates)
         optimizer = adam(method.learning_rate, steps)
         fit = {"batch_size": mnist.BATCH, "epochs": epochs, "verbose": 0}
         if method.loss is None:
@@ -162,33 +122,63 @@ class Experiment:
             student.fit(x, y, **fit)
             return student
         distiller = kd.Distiller(
-            None,
+            teacher,
             student,
-            getattr(kd.losses, method.loss)(temperature=method.temperature),
+            method.made_loss(),
             hard_loss_weight=method.hard_loss_weight,
             soft_loss_weight=method.soft_loss_weight,
         )
         distiller.compile(optimizer, CROSSENTROPY)
-        distiller.fit(kd.WithTeacherLogits(x, logits), y, **fit)
+        if teacher:
+            views = mnist.Shifted(x, y, fit.pop("batch_size"), 1000 + seed)
+            distiller.fit(views, **fit)
+        else:
+            distiller.fit(kd.WithTeacherLogits(x, logits), y, **fit)
         return distiller.student
 
-    def tested(
-        self, method: Method, units: int, seed: int, longer: int = 1
-    ) -> dict:
+    def tested(self, method: Method, units: int, seed: int) -> int:
         """The test errors of a student of all training images."""
 
         def make() -> dict:
             logits = self.logits if method.loss else None
-            model = self.student(
-                method, units, self.train, logits, seed, longer
-            )
+            model = self.student(method, units, self.train, seed, logits=logits)
             return {"errors": mnist.errors(model, *self.test)}
 
-        settings = {"method": asdict(method), "units": units, "seed": seed}
-        name = f"test {units} {method} {seed}"
-        if longer > 1:
-            name, settings["longer"] = f"{name}, {longer} x longer", longer
-        return self.run(name, settings, make)
+        return self._errors(f"test {units}", method, units, seed, make)
+
+    def held_out_errors(
+        self, method: Method, seed: int, updates: int | None = None
+    ) -> int:
+        """Those of a student that has not seen the images held out."""
+        units = self.size.units[0]
+
+        def make() -> dict:
+            logits = self.tuning_logits if method.loss else None
+            model = self.student(
+                method, units, self.kept, seed, logits=logits, updates=updates
+            )
+            return {"errors": mnist.errors(model, *self.held_out)}
+
+        return self._errors("tuning", method, units, seed, make, updates)
+
+    def _errors(
+        self,
+        what: str,
+        method: Method,
+        units: int,
+        seed: int,
+        make: Callable[[], dict],
+        updates: int | None = None,
+    ) -> int:
+        settings = {
+            "method": asdict(method),
+            "units": units,
+            "updates": updates or self.size.updates,
+            "seed": seed,
+        }
+        name = f"{what}, {method}, {settings['updates']} updates, seed {seed}"
+        teachers = (0,) if method.loss else ()
+        return self.run(name, settings, make, teachers)["errors"]
 
     @property
     def grid(self) -> dict[str, list[Method]]:
@@ -201,16 +191,14 @@ class Experiment:
         """Test errors of each seed, all methods of one before the next."""
         errors: dict[Method, list[int]] = {method: [] for method in methods}
         for seed, method in itertools.product(range(seeds), methods):
-            found = self.tested(method, units, seed)["errors"]
-            errors[method].append(found)
+            errors[method].append(self.tested(method, units, seed))
         return errors
 
     def by_class(self, model: keras.Model, present: list) -> dict:
         """Errors, and those on the classes that were not shown."""
-        x, y = self.test
-        logits = model.predict(x, batch_size=1000, verbose=0)
-        wrong = np.argmax(logits, axis=-1) != y
+        wrong = mnist.wrong(model, *self.test)
+        omitted = ~np.isin(self.test[1], present)
         return {
             "errors": int(np.sum(wrong)),
-            "errors on omitted": int(np.sum(wrong & ~np.isin(y, present))),
+            "errors on omitted": int(np.sum(wrong & omitted)),
         }

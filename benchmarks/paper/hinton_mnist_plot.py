@@ -1,5 +1,6 @@
 """The picture of `hinton_mnist.py`, from its JSON."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,21 +9,25 @@ from benchmarks.harness import new_figure
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 SOFT, LABELS, TEACHER = "#0072B2", "#555555", "#009E73"
+_COLUMNS = 2
 
 
 def figure(result: dict) -> Any:
-    """Errors over temperature, one panel for each number of units."""
+    """Errors over temperature for each width, and over the updates."""
     sizes = result["temperature"]
-    drawn = new_figure(5.2 * len(sizes), 5)
-    panels = drawn.subplots(1, len(sizes), squeeze=False)[0]
-    for axes, units in zip(panels, sizes, strict=True):
+    rows = math.ceil((len(sizes) + 1) / _COLUMNS)
+    drawn = new_figure(6.2 * _COLUMNS, 4.9 * rows)
+    panels = drawn.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes, units in zip(panels, sizes, strict=False):
         curve(axes, sizes[units])
         line(axes, result["labels"][units], "labels alone", LABELS)
-        line(axes, result["teachers"], "teacher", TEACHER)
+        line(axes, result["teachers"]["test"], "teacher", TEACHER)
         seeds = len(next(iter(sizes[units].values()))["values"])
         axes.set_title(f"{units} units per layer, {seeds} seeds")
+        axes.set_ylabel(f"errors on {result['test_images']:,} test images")
+    converging(panels[len(sizes)], result)
+    for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel(f"errors on {result['test_images']:,} test images")
     drawn.suptitle(
         "Students of soft targets alone; dots: seeds, bars: mean ± standard "
         "deviation.\nFewer errors are better. The vertical axes differ, and do "
@@ -64,3 +69,27 @@ def line(axes: Any, found: dict, name: str, colour: str) -> None:
         ha="right",
         transform=axes.get_yaxis_transform(),
     )
+
+
+def converging(axes: Any, result: dict) -> None:
+    """Held-out errors over the number of updates, each point a whole run."""
+    colours = zip(result["curve"].items(), (LABELS, SOFT), strict=True)
+    for (method, points), colour in colours:
+        updates = [int(n) for n in points]
+        axes.plot(updates, list(points.values()), "o-", color=colour)
+        axes.text(
+            updates[-1],
+            points[str(updates[-1])],
+            f"{method} ",
+            color=colour,
+            va="bottom",
+            ha="right",
+        )
+    axes.axvline(result["size"]["updates"], color=LABELS, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xticks(updates, [f"{n:,}" for n in updates])
+    axes.minorticks_off()
+    axes.tick_params(axis="x", labelrotation=60)
+    axes.set_xlabel("updates of a whole run; dotted: all other panels")
+    axes.set_ylabel(f"errors on {result['held_out_images']:,} held-out images")
+    axes.set_title(f"{result['size']['units'][0]} units per layer, 1 seed")

@@ -101,7 +101,7 @@ def image_teacher(
         work / f"{name}.keras",
         train,
         plan.teacher_units,
-        plan.teacher_epochs,
+        plan.teacher_epochs * -(-len(train[1]) // mnist.TEACHER_BATCH),
         seed,
     )
     return teacher, with_logits(teacher, train, work / f"{name}-logits")
