@@ -3,6 +3,11 @@
 from benchmarks.harness import load, mean_sd, paired
 from benchmarks.paper.hinton_mnist_methods import LABELS, SOFT
 from benchmarks.tables.formatting import Row, count, difference, markdown
+from benchmarks.tables.verdicts import at_least, at_most, unless
+
+TEST_IMAGES = 10_000
+_EACH = "each class, likelihood"
+_MORE = "fewer than from labels, more than in the paper"
 
 
 def claims() -> list[Row]:
@@ -15,7 +20,16 @@ def claims() -> list[Row]:
         ["student, 2 x 800, labels alone", LABELS, students[LABELS]],
         ["the same, soft targets alone, T = 20", SOFT, students[SOFT]],
     ]
-    table = [[what, str(paper[k]), *cells(found)] for what, k, found in rows]
+    table = [
+        [
+            what,
+            str(paper[key]),
+            count(found),
+            at_most(found["mean"], paper[key], _MORE),
+            seeds_of(found),
+        ]
+        for what, key, found in rows
+    ]
     table.append(kept_row(result))
     table += temperature_rows(result["temperature"])
     table += omitted_rows(result["omitted"], paper)
@@ -23,7 +37,11 @@ def claims() -> list[Row]:
 
 
 def cells(found: dict) -> Row:
-    return [count(found), str(len(found["values"]))]
+    return [count(found), seeds_of(found)]
+
+
+def seeds_of(found: dict) -> str:
+    return str(len(found["values"]))
 
 
 def share_kept(labels: float, soft: float, teacher: float) -> float:
@@ -40,11 +58,13 @@ def kept_row(result: dict) -> Row:
         for key in (LABELS, SOFT, "teacher")
     ]
     theirs = share_kept(*(paper[key] for key in (LABELS, SOFT, "teacher")))
+    ours = share_kept(*means)
     return [
         "share of the gap between labels and teacher that is closed",
         f"{theirs:.0%}",
-        f"{share_kept(*means):.0%}",
-        str(len(students[SOFT]["values"])),
+        f"{ours:.0%}",
+        at_least(ours, theirs, _MORE),
+        seeds_of(students[SOFT]),
     ]
 
 
@@ -53,13 +73,16 @@ def temperature_rows(curves: dict) -> list[Row]:
     for units in ("800", "300"):
         high = [curves[units][t] for t in ("8", "10", "20")]
         means = [point["mean"] for point in high]
+        scatter = max(point["sd"] for point in high)
+        differ = max(means) - min(means) > 2 * scatter
         rows.append(
             [
                 f"{units} units: all T of 8 and more are alike",
                 "fairly similar",
                 f"{min(means):.1f} to {max(means):.1f} (largest sd "
-                f"{max(point['sd'] for point in high):.1f})",
-                str(len(high[0]["values"])),
+                f"{scatter:.1f})",
+                unless(differ, "they differ by more than seeds do"),
+                seeds_of(high[0]),
             ]
         )
     return [*rows, *narrow_rows(curves["30"])]
@@ -67,7 +90,7 @@ def temperature_rows(curves: dict) -> list[Row]:
 
 def narrow_rows(points: dict) -> list[Row]:
     """Of 30 units: T = 3, the middle of the paper's band, against others."""
-    seeds = str(len(points["3"]["values"]))
+    seeds = seeds_of(points["3"])
     band = ", ".join(f"{points[t]['mean']:.1f}" for t in ("2.5", "3", "4"))
     best = min(points, key=lambda t: points[t]["mean"])
     rows = [
@@ -75,16 +98,18 @@ def narrow_rows(points: dict) -> list[Row]:
             "30 units: T of 2.5 to 4 is best",
             "significantly better",
             f"{band}; lowest {points[best]['mean']:.1f} at T = {best}",
+            unless(best not in ("2.5", "3", "4"), "another is"),
             seeds,
         ]
     ]
     for other in ("1", "8", "20"):
-        values = points["3"]["values"], points[other]["values"]
+        found = paired(points["3"]["values"], points[other]["values"])
         rows.append(
             [
                 f"30 units: T = 3 less T = {other}, same seeds (95 % interval)",
                 "below 0",
-                difference(paired(*values)),
+                difference(found),
+                unless(found["interval"][1] >= 0, "too few seeds"),
                 seeds,
             ]
         )
@@ -92,65 +117,93 @@ def narrow_rows(points: dict) -> list[Row]:
 
 
 def omitted_rows(omitted: dict, paper: dict) -> list[Row]:
-    threes, two = omitted["no threes"], omitted["sevens and eights"]
-    plain, shifted = paper["no threes"], paper["no threes, shifted"]
+    return [*without_threes(omitted, paper), *of_two(omitted, paper)]
 
-    def with_threes(row: str) -> str:
-        found = threes[row]
-        return f"{count(found['errors'])}; {count(found['errors on omitted'])}"
 
-    seeds = str(len(threes["as trained"]["errors"]["values"]))
-    shift = threes["3, accuracy"]["shift"]["mean"]
-    both = two["7 and 8, accuracy"]["shift"]["mean"]
-    return [
+def without_threes(omitted: dict, paper: dict) -> list[Row]:
+    """Errors, and those on threes."""
+    found = omitted["no threes"]
+    shift = found["3, accuracy"]["shift"]["mean"]
+    rows = [
         [
             "no threes in the transfer set: errors; on threes",
-            f"{plain[0]}; {plain[1]}",
-            with_threes("as trained"),
-            seeds,
+            "no threes",
+            "",
+            "as trained",
         ],
         [
             f"bias of 3 shifted, fitted with labels (ours: {shift:+.1f})",
-            f"{shifted[0]}; {shifted[1]} (+3.5)",
-            with_threes("3, accuracy"),
-            seeds,
+            "no threes, shifted",
+            " (+3.5)",
+            "3, accuracy",
         ],
         [
             "the same by class frequencies, without labels",
             "",
-            with_threes("frequencies, no labels"),
-            seeds,
-        ],
-        [
-            "sevens and eights only: error rate",
-            f"{paper['sevens and eights']:.1%}",
-            error_rate(two["as trained"]["errors"]),
-            seeds,
-        ],
-        [
-            f"their biases shifted alike, with labels (ours: {both:+.1f})",
-            f"{paper['sevens and eights, shifted']:.1%} (-7.6)",
-            error_rate(two["7 and 8, accuracy"]["errors"]),
-            seeds,
-        ],
-        [
-            "a shift for each class, with labels",
             "",
-            error_rate(two["each class, likelihood"]["errors"]),
-            seeds,
-        ],
-        [
-            "the same by class frequencies, without labels",
-            "",
-            error_rate(two["frequencies, no labels"]["errors"]),
-            seeds,
+            "frequencies, no labels",
         ],
     ]
+    table = []
+    for what, key, note, row in rows:
+        both = [found[row][of] for of in ("errors", "errors on omitted")]
+        means = [one["mean"] for one in both]
+        theirs = paper.get(key)
+        table.append(
+            [
+                what,
+                "; ".join(map(str, theirs)) + note if theirs else "",
+                "; ".join(map(count, both)),
+                at_most(means, theirs, _MORE) if theirs else "",
+                seeds_of(both[0]),
+            ]
+        )
+    return table
+
+
+def of_two(omitted: dict, paper: dict) -> list[Row]:
+    """Error rates."""
+    found = omitted["sevens and eights"]
+    shift = found["7 and 8, accuracy"]["shift"]["mean"]
+    rows = [
+        [
+            "sevens and eights only: error rate",
+            "sevens and eights",
+            "",
+            "as trained",
+        ],
+        [
+            f"their biases shifted alike, with labels (ours: {shift:+.1f})",
+            "sevens and eights, shifted",
+            " (-7.6)",
+            "7 and 8, accuracy",
+        ],
+        ["a shift for each class, with labels", "", "", _EACH],
+        [
+            "the same by class frequencies, without labels",
+            "",
+            "",
+            "frequencies, no labels",
+        ],
+    ]
+    table = []
+    for what, key, note, row in rows:
+        errors, theirs = found[row]["errors"], paper.get(key)
+        rate = errors["mean"] / TEST_IMAGES
+        table.append(
+            [
+                what,
+                f"{theirs:.1%}{note}" if theirs else "",
+                error_rate(errors),
+                at_most(rate, theirs, _MORE) if theirs else "",
+                seeds_of(errors),
+            ]
+        )
+    return table
 
 
 def error_rate(found: dict) -> str:
-    """Errors of 10,000, as percentages."""
-    return mean_sd(found, 1, 0.01, "%")
+    return mean_sd(found, 1, 100 / TEST_IMAGES, "%")
 
 
 def students() -> str:

@@ -23,13 +23,14 @@ def claims() -> str:
         "hinton_mnist": mnist.claims(),
         "soft_targets_as_regularizers": regularizers.claims(),
         "spoken_digits": speech.claims(),
+        "specialists": specialists.claims(),
     }
     rows = [
         [*row, f"[`{script}`]({script}.py)"]
         for script, part in parts.items()
         for row in part
     ]
-    header = ["claim", "paper", "here", "seeds", "script"]
+    header = ["claim", "paper", "here", "comes out", "seeds", "script"]
     return noted(markdown(header, rows), load("hinton_mnist")["environment"])
 
 
@@ -46,6 +47,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "specialist inference": specialists.inference,
     "claims": claims,
     "mnist students": mnist.students,
+    "beyond the paper": mnist.beyond,
     "few and wrong labels": regularizers.table,
     "spoken digits": speech.table,
     "specialists": specialists.experiment,
