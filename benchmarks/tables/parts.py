@@ -56,6 +56,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 # For README.md: a finding, and the page that has more.
 _FINDINGS: dict[str, tuple[Callable[[], str], str]] = {
+    "mnist": (mnist.finding, "paper/README.md#mnist"),
     "comparison": (comparison.finding, "README.md#comparison"),
     "cache": (speed.cache_finding, "README.md#cache"),
     "search": (speed.search_finding, "README.md#search"),
