@@ -111,7 +111,7 @@ def trained(soft_loss_weight, features, seed):
         feature_losses=features,
     )
     distiller.compile(keras.optimizers.Adam(0.01), cross_entropy)
-    epochs = 40 if SHORT else 300
+    epochs = 150 if SHORT else 300
     distiller.fit(x_few, y_few, batch_size=100, epochs=epochs, verbose=0)
     return distiller
 
