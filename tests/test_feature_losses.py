@@ -34,6 +34,12 @@ def value(name, f, g, **kwargs):
     return backend.to_numpy(getattr(kd.losses, name)(f, g, **kwargs))
 
 
+def test_every_loss_of_features_is_here():
+    public = [getattr(kd.losses, name) for name in kd.losses.__all__]
+    found = [x for x in public if getattr(x, "compares", None) == "values"]
+    assert {*found} == {*CLASSES.values()}
+
+
 @each_shape
 def test_values_are_those_of_the_equations(name, shape):
     f, g = features(shape)

@@ -8,6 +8,8 @@ import pytest
 
 import keras_distill as kd
 
+pytestmark = pytest.mark.once
+
 
 def loss():
     return keras.distillation.LogitsDistillation(temperature=3.0)

@@ -81,7 +81,7 @@ def application():
 
 
 KINDS = [mlp, without_bias, nested, einsum, sequences, convolution, flattened]
-KINDS += [two_inputs, application]
+KINDS += [two_inputs, pytest.param(application, marks=pytest.mark.slow)]
 
 
 def log_p(model, x):

@@ -28,7 +28,7 @@ def refuse_names_of_others(names: Iterable[str], cls: type) -> None:
         names: Of the arguments.
         cls: The class of the Distiller, which may have added some.
     """
-    own = inspect.signature(cls.__init__).parameters
+    own = inspect.signature(cls).parameters
     found = [name for name in names if name in _BECAME and name not in own]
     if found:
         became = ". ".join(f"`{name}` {_BECAME[name]}" for name in found)

@@ -179,7 +179,7 @@ def _scale(axes: Any, space: Any, values: list) -> None:
 
 def _legend(panels: Any) -> tuple[list, list]:
     """Each loss once, from whichever panel has it."""
-    found = {}
+    found: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
