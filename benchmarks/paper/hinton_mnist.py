@@ -20,14 +20,13 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   temperature  soft targets alone at 9 temperatures, for 800, 300 and 30 units
                per layer; 5 seeds for 30 units, 3 for the others
   labels       labels alone for the same numbers of units; 5 seeds
-  longer       soft targets alone with 8 times the updates; 3 seeds
   beyond       what the paper does not do: the three teachers together, images
                shifted anew each time for teacher and student, and both; the
                best setting of soft targets alone; 3 seeds
 
-Every other student makes the same number of updates, whatever its transfer set,
-and those that its last pass over the set needs. The final students learn from
-all 60,000 training images, but for the part on omitted classes. Test errors are
+Every student makes the same number of updates, whatever its transfer set, and
+those that its last pass over the set needs. The final students learn from all
+60,000 training images, but for the part on omitted classes. Test errors are
 those after the last update, read once.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.paper.hinton_mnist \\
@@ -185,17 +184,6 @@ def labels(experiment: Experiment) -> dict:
     return result
 
 
-def longer(experiment: Experiment) -> dict:
-    """Soft targets alone, whose held-out errors still fall."""
-    method, updates = chosen(experiment)[SOFT], experiment.size.longer
-    units = experiment.size.units[0]
-    found = summary(
-        experiment.tested(method, units, seed, updates)
-        for seed in range(experiment.size.teachers)
-    )
-    return {"updates": updates} | found
-
-
 def beyond(experiment: Experiment) -> dict:
     """Students of all teachers, of shifted images, and of both."""
     method = chosen(experiment)[SOFT]
@@ -255,7 +243,6 @@ PARTS = {
     "omitted": without_classes,
     "temperature": temperature,
     "labels": labels,
-    "longer": longer,
     "beyond": beyond,
 }
 

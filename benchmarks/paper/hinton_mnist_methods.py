@@ -77,7 +77,6 @@ class Size:
     units: tuple[int, ...] = (800, 300, 30)
     updates: int = 36_000
     curve: tuple[int, ...] = (1_200, 3_000, 6_000, 12_000, 36_000, 72_000)
-    longer: int = 288_000
     seeds: int = 5
     sweep_seeds: tuple[int, ...] = (3, 3, 5)
     temperatures: tuple[float, ...] = TEMPERATURES
@@ -93,7 +92,6 @@ SHORT = Size(
     units=(8,),
     updates=60,
     curve=(30, 60),
-    longer=120,
     seeds=2,
     sweep_seeds=(2,),
     temperatures=(1.0, 20.0),

@@ -136,24 +136,15 @@ class Experiment:
             distiller.fit(kd.WithTeacherLogits(x, logits), y, **fit)
         return distiller.student
 
-    def tested(
-        self,
-        method: Method,
-        units: int,
-        seed: int,
-        updates: int | None = None,
-    ) -> int:
+    def tested(self, method: Method, units: int, seed: int) -> int:
         """The test errors of a student of all training images."""
 
         def make() -> dict:
             logits = self.logits if method.loss else None
-            model = self.student(
-                method, units, self.train, seed, logits=logits, updates=updates
-            )
+            model = self.student(method, units, self.train, seed, logits=logits)
             return {"errors": mnist.errors(model, *self.test)}
 
-        what = f"test {units}"
-        return self._errors(what, method, units, seed, make, updates)
+        return self._errors(f"test {units}", method, units, seed, make)
 
     def held_out_errors(
         self, method: Method, seed: int, updates: int | None = None

@@ -232,7 +232,6 @@ def beyond() -> str:
     arms = {
         "the teacher itself": result["teachers"]["test"],
         SOFT: result["students"][SOFT],
-        f"the same, {result['longer']['updates']:,} updates": result["longer"],
         **{f"the same, {name}": f for name, f in result["beyond"].items()},
     }
     rows = [[name, *cells(found)] for name, found in arms.items()]
