@@ -20,7 +20,7 @@ that take turns in one process.
 Command: KERAS_BACKEND=jax python -m benchmarks.methods
          `--part NAME` runs one part (tuning, test, time), so that two processes
          can share the work; `--short` takes seconds and proves nothing.
-Minutes: 60 on one core.
+Minutes: 40 on one core.
 Writes:  benchmarks/results/methods.json, once all parts are there; the runs
          themselves in .work/methods.
 """

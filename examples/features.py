@@ -1,6 +1,6 @@
 """Features: a small convolutional network learns from inner layers as well.
 
-    KERAS_BACKEND=jax python examples/features.py          # a minute
+    KERAS_BACKEND=jax python examples/features.py          # 1 to 2 minutes
     KERAS_BACKEND=jax python examples/features.py --short  # seconds
 
 KERAS_BACKEND may be tensorflow or torch as well. Needs scikit-learn, which
@@ -18,7 +18,7 @@ student.keras: 666 weights, those of the teacher 6,090
 
 Means of 3 seeds, which differ by 0.2 points from run to run. TensorFlow gives
 86.8 % from labels, 93.7 % from logits and 94.1 % with hints beside them, torch
-82.8, 93.1 and 93.4 %. Logits help; features hardly do on this task, also when
+82.8, 92.9 and 93.2 %. Logits help; features hardly do on this task, also when
 all are tuned alike: benchmarks/README.md has the table, over 10 seeds.
 """
 

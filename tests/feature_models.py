@@ -36,6 +36,19 @@ class Subclassed(keras.Model):
         return self.head(self.block(x, training=training))
 
 
+def heads():
+    """Teacher and student of the outputs "a" and "b"."""
+
+    def made(seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((models.FEATURES,))
+        hidden = layers.Dense(6, name="hidden")(inputs)
+        outputs = {n: layers.Dense(models.CLASSES, name=n) for n in "ab"}
+        return keras.Model(inputs, {n: o(hidden) for n, o in outputs.items()})
+
+    return {"teacher": made(2), "student": made(1)}
+
+
 def hint(**kwargs):
     return kd.losses.Feature("hidden", "hidden", **kwargs)
 

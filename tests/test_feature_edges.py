@@ -162,15 +162,8 @@ def test_a_teacher_set_outside_of_a_strategy():
 
 
 def test_weights_of_one_of_two_outputs_are_refused():
-    def heads(seed):
-        keras.utils.set_random_seed(seed)
-        inputs = keras.Input((models.FEATURES,))
-        hidden = layers.Dense(6, name="hidden")(inputs)
-        outputs = {n: layers.Dense(3, name=n)(hidden) for n in "ab"}
-        return keras.Model(inputs, outputs)
-
     loss = dict.fromkeys("ab", models.CROSSENTROPY)
-    model = nets.still(hint(), teacher=heads(2), student=heads(1), loss=loss)
+    model = nets.still(hint(), **nets.heads(), loss=loss)
     weights = {"a": np.ones(8, "float32"), "b": None}
     with pytest.raises(ValueError, match="sample weights for 2 outputs"):
         models.step(model, X, {"a": Y, "b": Y}, sample_weight=weights)

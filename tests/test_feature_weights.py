@@ -98,20 +98,13 @@ def test_a_loss_of_whole_examples_takes_no_mask():
 
 
 def test_weights_of_several_outputs_are_refused():
-    def heads(seed):
-        keras.utils.set_random_seed(seed)
-        inputs = keras.Input((models.FEATURES,))
-        hidden = layers.Dense(6, name="hidden")(inputs)
-        outputs = {n: layers.Dense(3, name=n)(hidden) for n in "ab"}
-        return keras.Model(inputs, outputs)
-
     loss = dict.fromkeys("ab", models.CROSSENTROPY)
-    model = nets.still(hint(), teacher=heads(2), student=heads(1), loss=loss)
+    model = nets.still(hint(), **nets.heads(), loss=loss)
     labels, one = {"a": Y, "b": Y}, np.ones(8, "float32")
     weights = {"a": one, "b": one}
     message = "Received: sample weights for 2 outputs"
     refused(model, message, y=labels, sample_weight=weights)
-    model = nets.still(hint(), teacher=heads(2), student=heads(1), loss=loss)
+    model = nets.still(hint(), **nets.heads(), loss=loss)
     expected = nets.mean_square(model.teacher, model.student).mean()
     close(models.step(model, X, labels)["feature_loss"], expected)
 
