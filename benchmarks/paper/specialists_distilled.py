@@ -1,0 +1,181 @@
+"""Specialists distilled back into one net, which Hinton et al. 2015 left open.
+
+Question: how large must one net be to keep what specialists add to their
+generalist, what does it cost beside them, and are their soft targets better for
+it than labels?
+
+    KERAS_BACKEND=jax python -m benchmarks.paper.specialists_distilled
+        --data_dir FOLDER
+    KERAS_BACKEND=jax python -m benchmarks.paper.specialists_distilled --short
+
+The short one downloads nothing.
+
+The task, the generalist of 8 units and the specialists are those of
+`specialists.py`, with the setting that was chosen there. The students have one
+layer of 8 to 64 units and start from scratch: the generalist's weights fit 8
+units alone.
+
+Arms, for each of 3 seeds and each size, with as many updates:
+
+- labels of all 150,000 pairs;
+- soft targets for all pairs, no labels;
+- soft targets and labels, for all pairs;
+- labels of a tenth of the pairs, and no others;
+- soft targets for all pairs, and labels of that tenth.
+
+The specialists have learned from all labels in each arm. Of each arm as many
+settings are tried with seed 0, on 20,000 pairs of 10,000
+held-out training images: of labels the learning rate and a weight decay, of
+soft targets the temperature, of both the temperature and the weight of labels.
+The candidates make 12,000 updates of 500 pairs, at three of the sizes; the
+other sizes take the setting of the nearest. All students make 24,000. Runs of
+3,000 to 48,000 show whether they have converged.
+
+The cost of a student is its multiplications for one pair, which are those by
+its weights; of the specialists, those of the generalist and of the specialists
+that are active for a test pair on average, without what eq. (5) takes.
+
+About an hour on one core. Finished runs are kept in --work, and an interrupted
+benchmark goes on where it stopped. Writes results/specialists_distilled.json and .png.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.harness import (
+    Runs,
+    arguments,
+    draw,
+    environment,
+    save,
+    summary,
+)
+from benchmarks.paper import pairs
+from benchmarks.paper.specialists_distilled_models import (
+    ARMS,
+    SHORT,
+    Method,
+    Size,
+    Students,
+    multiplications,
+)
+from benchmarks.paper.specialists_distilled_plot import figure
+
+NAME = "specialists_distilled"
+
+
+def tune(students: Students) -> dict:
+    """Held-out accuracy of each candidate of each arm and size."""
+    size = students.size
+
+    def tried(name: str, units: int) -> dict:
+        arm = ARMS[name]
+        return {
+            str(method): students.accuracy(
+                "held_out", units, method, arm.tenth, size.tuning_updates
+            )
+            for method in arm.candidates[: size.candidates]
+        }
+
+    return {
+        name: {str(units): tried(name, units) for units in size.tuned_units}
+        for name in ARMS
+    }
+
+
+def best(tuned: dict, name: str, units: int) -> Method:
+    """The best on held-out pairs at the nearest size that was tuned."""
+    by_size = tuned[name]
+    nearest = min(by_size, key=lambda other: abs(math.log(int(other) / units)))
+    tried = by_size[nearest]
+    methods = {str(method): method for method in ARMS[name].candidates}
+    return methods[max(tried, key=tried.get)]
+
+
+def curve(students: Students, tuned: dict) -> dict:
+    """Held-out accuracy of the chosen settings over the updates of a run."""
+    size = students.size
+    return {
+        str(units): {
+            name: {
+                str(updates): students.accuracy(
+                    "held_out",
+                    units,
+                    best(tuned, name, units),
+                    arm.tenth,
+                    updates,
+                )
+                for updates in size.curve
+            }
+            for name, arm in ARMS.items()
+        }
+        for units in size.curve_units
+    }
+
+
+def tested(seeds: list[Students], tuned: dict, units: int) -> dict:
+    """Test accuracies of the students of one size, and what they keep."""
+    teachers = [students.teacher() for students in seeds]
+    arms = {}
+    for name, arm in ARMS.items():
+        method = best(tuned, name, units)
+        accuracies = [
+            students.accuracy(
+                "test", units, method, arm.tenth, students.size.updates
+            )
+            for students in seeds
+        ]
+        arms[name] = {
+            "method": asdict(method),
+            "accuracy": summary(accuracies),
+            "gain kept": summary(kept(accuracies, teachers)),
+        }
+    network = pairs.network(seeds[0].train[0].shape[1], units)
+    return {
+        "multiplications": multiplications(network),
+        "parameters": network.count_params(),
+        "arms": arms,
+    }
+
+
+def kept(accuracies: list[float], teachers: list[dict]) -> Iterable[float]:
+    """Shares of what the specialists add to their generalist."""
+    for accuracy, teacher in zip(accuracies, teachers, strict=True):
+        start = teacher["generalist"]
+        yield (accuracy - start) / (teacher["specialists"] - start)
+
+
+def gathered(found: list[dict]) -> dict:
+    """Each number over the seeds."""
+    return {name: summary(one[name] for one in found) for name in found[0]}
+
+
+def run(options: Any) -> dict:
+    size = SHORT if options.short else Size()
+    runs = Runs(options.work)
+    data = pairs.load(options.short, options.data_dir)
+    seeds = [Students(size, data, runs, seed) for seed in range(size.seeds)]
+    tuned = tune(seeds[0])
+    tests = {str(units): tested(seeds, tuned, units) for units in size.units}
+    return {
+        "environment": environment("scikit-learn"),
+        "data": "pairs of digits" if options.short else "pairs of MNIST digits",
+        "size": asdict(size),
+        "held-out accuracy": tuned,
+        "curve": curve(seeds[0], tuned),
+        "teacher": gathered([students.teacher() for students in seeds]),
+        "students": tests,
+    }
+
+
+def main() -> None:
+    options = arguments(__doc__, NAME, "data_dir", "work", "plot")
+    if not options.plot:
+        print(save(NAME, run(options), options.out))
+    draw(NAME, figure, options.out)
+
+
+if __name__ == "__main__":
+    main()
