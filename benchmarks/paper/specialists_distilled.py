@@ -23,10 +23,10 @@ Arms, for each of 3 seeds and each size, with as many updates:
 - labels of a tenth of the pairs, and no others;
 - soft targets for all pairs, and labels of that tenth.
 
-The specialists have learned from all labels in each arm. Of each arm as many
-settings are tried with seed 0, on 20,000 pairs of 10,000
-held-out training images: of labels the learning rate and a weight decay, of
-soft targets the temperature, of both the temperature and the weight of labels.
+The specialists have learned from all labels in each arm. For each arm as many
+settings are tried with seed 0, on 20,000 pairs of 10,000 held-out training
+images: for labels the weight decay, for soft targets the temperature and the
+weight decay, for both the temperature, the weight of the labels and the decay.
 The candidates make 12,000 updates of 500 pairs, at three of the sizes; the
 other sizes take the setting of the nearest. All students make 24,000. Runs of
 3,000 to 48,000 show whether they have converged.
@@ -36,7 +36,8 @@ its weights; of the specialists, those of the generalist and of the specialists
 that are active for a test pair on average, without what eq. (5) takes.
 
 About an hour on one core. Finished runs are kept in --work, and an interrupted
-benchmark goes on where it stopped. Writes results/specialists_distilled.json and .png.
+benchmark goes on where it stopped. Writes results/specialists_distilled.json,
+and results/specialists_distilled.png: accuracy over cost, and over updates.
 """
 
 import math
