@@ -45,16 +45,20 @@ def members(class_sets: list) -> np.ndarray:
     return found
 
 
-def network(features: int, units: int = UNITS) -> keras.Model:
+def network(
+    features: int, units: int = UNITS, scale: float = 1.0
+) -> keras.Model:
     """One narrow layer: too small for 100 classes.
 
     Of so few ReLU units some die, which would cost more than anything that is
-    compared here.
+    compared here. The logits may be a multiple of what the last layer gives:
+    the same functions then take other steps to learn.
     """
     hidden = keras.layers.Dense(units, "tanh")
-    return keras.Sequential(
-        [keras.Input((features,)), hidden, keras.layers.Dense(CLASSES)]
-    )
+    layers = [keras.Input((features,)), hidden, keras.layers.Dense(CLASSES)]
+    if scale != 1:
+        layers.append(keras.layers.Rescaling(scale))
+    return keras.Sequential(layers)
 
 
 def fit(

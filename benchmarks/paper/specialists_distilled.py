@@ -25,11 +25,16 @@ Arms, for each of 3 seeds and each size, with as many updates:
 
 The specialists have learned from all labels in each arm. For each arm as many
 settings are tried with seed 0, on 20,000 pairs of 10,000 held-out training
-images: for labels the weight decay, for soft targets the temperature and the
-weight decay, for both the temperature, the weight of the labels and the decay.
-The candidates make 12,000 updates of 500 pairs, at three of the sizes; the
-other sizes take the setting of the nearest. All students make 24,000. Runs of
-3,000 to 48,000 show whether they have converged.
+images: for labels the weight decay, for soft targets the temperature, for both
+the temperature, the weight of the labels and the decay; and a scale of logits.
+The candidates make 6,000 updates of 500 pairs, at three of the sizes; the other
+sizes take the setting of the nearest. All students make 12,000. Runs of 3,000
+to 24,000 show whether they have converged.
+
+Logits are 10 times what the last layer gives, or as they are; its weights can
+take over the factor afterwards. Without it, labels have not converged with 8
+units after 24,000 updates, and low temperatures, whose logits are scaled too,
+look better than they are: some arms are run both ways, for comparison.
 
 The cost of a student is its multiplications for one pair, which are those by
 its weights; of the specialists, those of the generalist and of the specialists
@@ -56,6 +61,7 @@ from benchmarks.harness import (
 from benchmarks.paper import pairs
 from benchmarks.paper.specialists_distilled_models import (
     ARMS,
+    SCALED,
     SHORT,
     Method,
     Size,
@@ -116,24 +122,46 @@ def curve(students: Students, tuned: dict) -> dict:
     }
 
 
-def tested(seeds: list[Students], tuned: dict, units: int) -> dict:
-    """Test accuracies of the students of one size, and what they keep."""
-    teachers = [students.teacher() for students in seeds]
+def scaled(students: Students) -> dict:
+    """Held-out accuracy of the smallest students by the scale of logits."""
+    size = students.size
+    return {
+        str(method): students.accuracy(
+            "held_out", min(size.units), method, False, size.updates
+        )
+        for method in SCALED
+    }
+
+
+def tested(students: Students, tuned: dict) -> dict:
+    """The teacher of one seed, and test accuracies by size and arm."""
+    size = students.size
+
+    def accuracy(units: int, name: str) -> float:
+        method, tenth = best(tuned, name, units), ARMS[name].tenth
+        return students.accuracy("test", units, method, tenth, size.updates)
+
+    return {
+        "teacher": students.teacher(),
+        "accuracies": {
+            units: {name: accuracy(units, name) for name in ARMS}
+            for units in size.units
+        },
+    }
+
+
+def of_size(units: int, tests: list[dict], tuned: dict, features: int) -> dict:
+    """The students of one size: what they cost, know and keep."""
+    teachers = [test["teacher"] for test in tests]
+    network = pairs.network(features, units)
     arms = {}
-    for name, arm in ARMS.items():
-        method = best(tuned, name, units)
-        accuracies = [
-            students.accuracy(
-                "test", units, method, arm.tenth, students.size.updates
-            )
-            for students in seeds
-        ]
+    for name in ARMS:
+        accuracies = [test["accuracies"][units][name] for test in tests]
         arms[name] = {
-            "method": asdict(method),
+            "method": asdict(best(tuned, name, units)),
             "accuracy": summary(accuracies),
             "gain kept": summary(kept(accuracies, teachers)),
         }
-    network = pairs.network(seeds[0].train[0].shape[1], units)
     return {
         "multiplications": multiplications(network),
         "parameters": network.count_params(),
@@ -159,15 +187,20 @@ def run(options: Any) -> dict:
     data = pairs.load(options.short, options.data_dir)
     seeds = [Students(size, data, runs, seed) for seed in range(size.seeds)]
     tuned = tune(seeds[0])
-    tests = {str(units): tested(seeds, tuned, units) for units in size.units}
+    tests = [tested(students, tuned) for students in seeds]
+    features = seeds[0].train[0].shape[1]
     return {
         "environment": environment("scikit-learn"),
         "data": "pairs of digits" if options.short else "pairs of MNIST digits",
         "size": asdict(size),
         "held-out accuracy": tuned,
         "curve": curve(seeds[0], tuned),
-        "teacher": gathered([students.teacher() for students in seeds]),
-        "students": tests,
+        "scale": scaled(seeds[0]),
+        "teacher": gathered([test["teacher"] for test in tests]),
+        "students": {
+            str(units): of_size(units, tests, tuned, features)
+            for units in size.units
+        },
     }
 
 

@@ -26,12 +26,15 @@ class Method:
     temperature: float | None = None
     hard: float = 1.0
     decay: float = 0.0
+    scale: float = 10.0
 
     def __str__(self) -> str:
-        decay = f"weight decay {self.decay:g}"
+        others = f"weight decay {self.decay:g}"
+        if self.scale != Method.scale:
+            others += f", scale {self.scale:g}"
         if self.temperature is None:
-            return decay
-        return f"T = {self.temperature:g}, labels {self.hard:g}, {decay}"
+            return others
+        return f"T = {self.temperature:g}, labels {self.hard:g}, {others}"
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,36 @@ class Arm:
     tenth: bool = False
 
 
-_LABELS = tuple(Method(decay=d) for d in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0))
+_LABELS = (
+    Method(),
+    Method(decay=0.1),
+    Method(decay=0.3),
+    Method(decay=1.0),
+    Method(decay=0.03, scale=1.0),
+    Method(decay=0.3, scale=1.0),
+)
 _SOFT = (
+    Method(0.1, 0.0),
     Method(0.25, 0.0),
     Method(0.5, 0.0),
     Method(1.0, 0.0),
     Method(2.0, 0.0),
-    Method(0.5, 0.0, 0.03),
-    Method(1.0, 0.0, 0.03),
+    Method(0.5, 0.0, scale=1.0),
 )
 _BOTH = (
-    Method(1.0, 0.1),
+    Method(0.25, 0.1),
+    Method(0.25, 0.5),
     Method(1.0, 0.5),
-    Method(1.0, 0.9),
-    Method(0.5, 0.5),
-    Method(1.0, 0.5, 0.1),
     Method(1.0, 0.9, 0.1),
+    Method(1.0, 0.5, scale=1.0),
+    Method(1.0, 0.9, 0.03, scale=1.0),
 )
+# How much of what a low temperature does is a matter of the step size.
+SCALED = [
+    Method(temperature, hard, scale=scale)
+    for scale in (1.0, Method.scale)
+    for temperature, hard in ((None, 1.0), (0.1, 0.0), (1.0, 0.0))
+]
 LABELS, SOFT, BOTH = "labels", "soft targets", "soft targets and labels"
 TENTH = "a tenth of the labels"
 SOFT_AND_TENTH = "soft targets and a tenth of the labels"
@@ -85,12 +101,12 @@ class Size:
     chosen: dict = field(default_factory=_chosen)
     units: tuple[int, ...] = (8, 12, 16, 24, 32, 64)
     seeds: int = 3
-    updates: int = 24_000
+    updates: int = 12_000
     batch: int = 500
     rate: float = 1e-2
     tuned_units: tuple[int, ...] = (8, 24, 64)
-    tuning_updates: int = 12_000
-    curve: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000, 48_000)
+    tuning_updates: int = 6_000
+    curve: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000)
     curve_units: tuple[int, ...] = (8, 64)
     candidates: int | None = None
 
@@ -174,7 +190,7 @@ class Students:
         """A net of one layer, from weights drawn anew."""
         x, y = self.data(method, tenth)
         keras.utils.set_random_seed(1000 + self.seed)
-        student = pairs.network(self.train[0].shape[1], units)
+        student = pairs.network(self.train[0].shape[1], units, method.scale)
         model = student
         if method.temperature is not None:
             model = kd.Distiller(

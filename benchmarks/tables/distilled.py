@@ -1,7 +1,7 @@
 """Specialists distilled back into one net."""
 
 from benchmarks.harness import load, percent
-from benchmarks.tables.formatting import markdown, noted
+from benchmarks.tables.formatting import Row, markdown
 
 _NAME = "specialists_distilled"
 
@@ -11,32 +11,16 @@ def table() -> str:
     result = load(_NAME)
     teacher, students = result["teacher"], result["students"]
     arms = list(next(iter(students.values()))["arms"])
-    none = [""] * len(arms)
-    rows = [
-        ["generalist, " + percent(teacher["generalist"]), *_costs(first), *none]
-        for first in list(students.values())[:1]
-    ]
     cost = f"{teacher['multiplications']['mean']:,.0f}"
-    parameters = f"{teacher['parameters']['mean']:,.0f}"
-    rows.append(
-        [
-            "with specialists, " + percent(teacher["specialists"]),
-            cost,
-            parameters,
-            *none,
-        ]
-    )
-    for units, student in students.items():
-        found = [student["arms"][arm]["accuracy"] for arm in arms]
-        rows.append([f"{units} units", *_costs(student), *map(percent, found)])
-    header = ["model", "multiplications", "parameters", *arms]
-    seeds = len(teacher["specialists"]["values"])
-    note = f"Mean and standard deviation over {seeds} seeds. "
-    return noted(markdown(header, rows), result["environment"], before=note)
+    together = percent(teacher["specialists"])
+    rows = [["8, with specialists", cost, together, *[""] * (len(arms) - 1)]]
+    rows += [student_row(units, one, arms) for units, one in students.items()]
+    return markdown(["units", "multiplications", *arms], rows)
 
 
-def _costs(student: dict) -> list[str]:
-    return [f"{student[name]:,}" for name in ("multiplications", "parameters")]
+def student_row(units: str, student: dict, arms: list[str]) -> Row:
+    found = [percent(student["arms"][arm]["accuracy"]) for arm in arms]
+    return [units, f"{student['multiplications']:,}", *found]
 
 
 def smallest(result: dict, arm: str) -> str | None:
