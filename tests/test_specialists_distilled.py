@@ -11,6 +11,7 @@ from benchmarks.paper import pairs
 from benchmarks.paper.specialists_distilled import best, kept
 from benchmarks.paper.specialists_distilled_models import (
     ARMS,
+    SCALED,
     SHORT,
     Method,
     Students,
@@ -58,6 +59,15 @@ def test_specialists_of_the_most_probable_classes_are_active():
 def test_multiplications_are_those_by_the_weights():
     found = multiplications(pairs.network(392, 12))
     assert found == 392 * 12 + 12 * 100
+
+
+@once
+def test_the_scale_is_a_factor_of_the_logits():
+    one, ten = pairs.network(6, 4), pairs.network(6, 4, 10.0)
+    ten.set_weights(one.get_weights())
+    x = np.random.default_rng(0).normal(size=(5, 6))
+    logits = [np.array(network(x)) for network in (one, ten)]
+    np.testing.assert_allclose(logits[1], 10 * logits[0], rtol=1e-6)
 
 
 @once
@@ -140,6 +150,15 @@ def test_a_student_learns_from_the_labels_it_may_know(
 
 
 @once
+def test_a_student_has_the_scale_of_its_method(students):
+    layers = [
+        len(students.student(4, Method(scale=scale), False, 4).layers)
+        for scale in (1.0, 10.0)
+    ]
+    assert layers == [2, 3]
+
+
+@once
 @pytest.mark.parametrize("method", [LABELS, SOFT, BOTH])
 def test_the_teacher_is_asked_where_there_is_a_temperature(students, method):
     before = weights(students, method, True)
@@ -167,8 +186,10 @@ def test_the_smallest_student_as_good_as_specialists_is_named():
         },
     }
     assert distilled.smallest(result, "labels") == "16"
+    assert distilled.needed(result, "labels") == "16 units"
     result["teacher"]["specialists"]["mean"] = 0.95
     assert distilled.smallest(result, "labels") is None
+    assert distilled.needed(result, "labels") == "over 32"
 
 
 @pytest.mark.benchmark
@@ -190,6 +211,7 @@ def test_the_benchmark_reports_each_arm_and_resumes(tmp_path):
             assert 0 <= arm["accuracy"]["mean"] <= 1
     assert set(result["curve"]["8"]["labels"]) == {"8", "20"}
     assert result["teacher"]["multiplications"]["mean"] > 128 * 8 + 8 * 100
+    assert len(result["scale"]) == len(SCALED)
     assert (out / "specialists_distilled.png").exists()
     lines = (work / "runs.jsonl").read_text()
     assert run() == result

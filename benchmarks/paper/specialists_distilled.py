@@ -27,9 +27,9 @@ The specialists have learned from all labels in each arm. For each arm as many
 settings are tried with seed 0, on 20,000 pairs of 10,000 held-out training
 images: for labels the weight decay, for soft targets the temperature, for both
 the temperature, the weight of the labels and the decay; and a scale of logits.
-The candidates make 6,000 updates of 500 pairs, at three of the sizes; the other
-sizes take the setting of the nearest. All students make 12,000. Runs of 3,000
-to 24,000 show whether they have converged.
+Three of the sizes are tuned; the others take the setting of the nearest. All
+runs make 6,000 updates of 500 pairs; the chosen ones of the smallest and the
+largest students also 3,000 to 24,000, to see whether they have converged.
 
 Logits are 10 times what the last layer gives, or as they are; its weights can
 take over the factor afterwards. Without it, labels have not converged with 8
@@ -81,7 +81,7 @@ def tune(students: Students) -> dict:
         arm = ARMS[name]
         return {
             str(method): students.accuracy(
-                "held_out", units, method, arm.tenth, size.tuning_updates
+                "held_out", units, method, arm.tenth, size.updates
             )
             for method in arm.candidates[: size.candidates]
         }

@@ -83,14 +83,14 @@ def teacher(axes: Any, found: dict) -> None:
     cost = found["multiplications"]["mean"]
     axes.axhline(accuracy, color=TEACHER, linestyle="--")
     axes.plot(cost, accuracy, "D", color=TEACHER)
-    axes.annotate(
-        f"generalist and specialists\n{accuracy:.1f} %, {cost:,.0f}",
-        (cost, accuracy),
-        (0, -8),
-        textcoords="offset points",
+    axes.text(
+        0.01,
+        accuracy,
+        f"generalist, specialists\n{accuracy:.1f} %, {cost:,.0f}",
         color=TEACHER,
-        va="top",
-        ha="center",
+        fontsize=10,
+        va="bottom",
+        transform=axes.get_yaxis_transform(),
     )
 
 

@@ -30,3 +30,20 @@ def smallest(result: dict, arm: str) -> str | None:
         if student["arms"][arm]["accuracy"]["mean"] >= least:
             return units
     return None
+
+
+def needed(result: dict, arm: str) -> str:
+    units = smallest(result, arm)
+    return f"{units} units" if units else f"over {list(result['students'])[-1]}"
+
+
+def finding() -> str:
+    result = load(_NAME)
+    arms = next(iter(result["students"].values()))["arms"]
+    labels, soft, _, tenth, both = [needed(result, arm) for arm in arms]
+    return (
+        "To be as good as a generalist of 8 units with its specialists, one "
+        f"net needs {labels} from labels and {soft} from the specialists' "
+        f"soft targets; from a tenth of the labels it needs {tenth}, and "
+        f"{both} with soft targets beside them."
+    )
