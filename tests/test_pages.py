@@ -18,7 +18,7 @@ pytestmark = pytest.mark.once
 MOST_LINES = {
     "README.md": 220,
     "benchmarks/README.md": 200,
-    "benchmarks/paper/README.md": 260,
+    "benchmarks/paper/README.md": 275,
     "examples/README.md": 30,
 }
 each_page = pytest.mark.parametrize("page", pages.PAGES, ids=pages.title)

@@ -29,7 +29,7 @@ images: for labels the weight decay, for soft targets the temperature, for both
 the temperature, the weight of the labels and the decay; and a scale of logits.
 Three of the sizes are tuned; the others take the setting of the nearest. All
 runs make 6,000 updates of 500 pairs; the chosen ones of the smallest and the
-largest students also 3,000 to 24,000, to see whether they have converged.
+largest students also 3,000 and 12,000, to see whether they have converged.
 
 Logits are 10 times what the last layer gives, or as they are; its weights can
 take over the factor afterwards. Without it, labels have not converged with 8
@@ -41,13 +41,14 @@ its weights; of the specialists, those of the generalist and of the specialists
 that are active for a test pair on average, without what eq. (5) takes.
 
 About an hour on one core. Finished runs are kept in --work, and an interrupted
-benchmark goes on where it stopped. Writes results/specialists_distilled.json,
-and results/specialists_distilled.png: accuracy over cost, and over updates.
+benchmark goes on where it stopped; `--seeds N` is content with the first N.
+Writes results/specialists_distilled.json and, accuracy over cost and over
+updates, results/specialists_distilled.png.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.harness import (
@@ -183,6 +184,7 @@ def gathered(found: list[dict]) -> dict:
 
 def run(options: Any) -> dict:
     size = SHORT if options.short else Size()
+    size = replace(size, seeds=options.seeds or size.seeds)
     runs = Runs(options.work)
     data = pairs.load(options.short, options.data_dir)
     seeds = [Students(size, data, runs, seed) for seed in range(size.seeds)]
@@ -205,7 +207,8 @@ def run(options: Any) -> dict:
 
 
 def main() -> None:
-    options = arguments(__doc__, NAME, "data_dir", "work", "plot")
+    seeds = {"type": int, "help": "the first so many"}
+    options = arguments(__doc__, NAME, "data_dir", "work", "plot", seeds=seeds)
     if not options.plot:
         print(save(NAME, run(options), options.out))
     draw(NAME, figure, options.out)

@@ -105,7 +105,7 @@ class Size:
     batch: int = 500
     rate: float = 1e-2
     tuned_units: tuple[int, ...] = (8, 24, 64)
-    curve: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000)
+    curve: tuple[int, ...] = (3_000, 6_000, 12_000)
     curve_units: tuple[int, ...] = (8, 64)
     candidates: int | None = None
 

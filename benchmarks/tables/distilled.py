@@ -1,7 +1,7 @@
 """Specialists distilled back into one net."""
 
 from benchmarks.harness import load, percent
-from benchmarks.tables.formatting import Row, markdown
+from benchmarks.tables.formatting import Row, markdown, noted
 
 _NAME = "specialists_distilled"
 
@@ -15,7 +15,10 @@ def table() -> str:
     together = percent(teacher["specialists"])
     rows = [["8, with specialists", cost, together, *[""] * (len(arms) - 1)]]
     rows += [student_row(units, one, arms) for units, one in students.items()]
-    return markdown(["units", "multiplications", *arms], rows)
+    seeds = len(teacher["specialists"]["values"])
+    note = f"Mean over {seeds} seed{'s' * (seeds > 1)}. "
+    table = markdown(["units", "multiplications", *arms], rows)
+    return noted(table, result["environment"], before=note)
 
 
 def student_row(units: str, student: dict, arms: list[str]) -> Row:
