@@ -213,7 +213,9 @@ def beyond_errors(
         units, several = experiment.size.units[0], len(seeds) > 1
         source: dict[str, Any]
         if shifted:
-            teacher = experiment.ensemble() if several else experiment.teacher(0)
+            teacher = (
+                experiment.ensemble() if several else experiment.teacher(0)
+            )
             source = {"teacher": teacher}
         else:
             source = {"logits": experiment.ensemble_logits}

@@ -27,9 +27,10 @@ The specialists have learned from all labels in each arm. For each arm as many
 settings are tried with seed 0, on 20,000 pairs of 10,000 held-out training
 images: for labels the weight decay, for soft targets the temperature, for both
 the temperature, the weight of the labels and the decay; and a scale of logits.
-Three of the sizes are tuned; the others take the setting of the nearest. All
-runs make 6,000 updates of 500 pairs; the chosen ones of the smallest and the
-largest students also 3,000 and 12,000, to see whether they have converged.
+Three of the sizes are tuned, with 6,000 updates of 500 pairs; the others take
+the setting of the nearest. The tested students make 12,000; those of the chosen
+settings of the smallest and the largest size also 3,000 to 24,000, to see
+whether they have converged.
 
 Logits are 10 times what the last layer gives, or as they are; its weights can
 take over the factor afterwards. Without it, labels have not converged with 8
@@ -40,7 +41,7 @@ The cost of a student is its multiplications for one pair, which are those by
 its weights; of the specialists, those of the generalist and of the specialists
 that are active for a test pair on average, without what eq. (5) takes.
 
-About an hour on one core. Finished runs are kept in --work, and an interrupted
+About two hours on one core. Finished runs are kept in --work, and an interrupted
 benchmark goes on where it stopped; `--seeds N` is content with the first N.
 Writes results/specialists_distilled.json and, accuracy over cost and over
 updates, results/specialists_distilled.png.
@@ -82,7 +83,7 @@ def tune(students: Students) -> dict:
         arm = ARMS[name]
         return {
             str(method): students.accuracy(
-                "held_out", units, method, arm.tenth, size.updates
+                "held_out", units, method, arm.tenth, size.tuning_updates
             )
             for method in arm.candidates[: size.candidates]
         }
@@ -128,7 +129,7 @@ def scaled(students: Students) -> dict:
     size = students.size
     return {
         str(method): students.accuracy(
-            "held_out", min(size.units), method, False, size.updates
+            "held_out", min(size.units), method, False, size.tuning_updates
         )
         for method in SCALED
     }

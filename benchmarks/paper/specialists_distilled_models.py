@@ -101,11 +101,12 @@ class Size:
     chosen: dict = field(default_factory=_chosen)
     units: tuple[int, ...] = (8, 12, 16, 24, 32, 64)
     seeds: int = 3
-    updates: int = 6_000
+    updates: int = 12_000
+    tuning_updates: int = 6_000
     batch: int = 500
     rate: float = 1e-2
     tuned_units: tuple[int, ...] = (8, 24, 64)
-    curve: tuple[int, ...] = (3_000, 6_000, 12_000)
+    curve: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000)
     curve_units: tuple[int, ...] = (8, 64)
     candidates: int | None = None
 
@@ -116,6 +117,7 @@ SHORT = Size(
     units=(8, 16),
     seeds=1,
     updates=20,
+    tuning_updates=20,
     tuned_units=(8,),
     curve=(8, 20),
     curve_units=(8,),

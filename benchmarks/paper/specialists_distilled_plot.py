@@ -84,12 +84,13 @@ def teacher(axes: Any, found: dict) -> None:
     axes.axhline(accuracy, color=TEACHER, linestyle="--")
     axes.plot(cost, accuracy, "D", color=TEACHER)
     axes.text(
-        0.01,
-        accuracy,
+        0.99,
+        accuracy - 0.02 * np.ptp(axes.get_ylim()),
         f"generalist, specialists\n{accuracy:.1f} %, {cost:,.0f}",
         color=TEACHER,
         fontsize=10,
-        va="bottom",
+        ha="right",
+        va="top",
         transform=axes.get_yaxis_transform(),
     )
 
