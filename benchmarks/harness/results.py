@@ -4,10 +4,11 @@ import contextlib
 import json
 import pathlib
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 
@@ -55,6 +56,17 @@ def summary(values: Iterable[float]) -> dict[str, Any]:
         "mean": statistics.mean(values),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
         "values": values,
+    }
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """Mean difference over seeds, and its 95 % interval by Student's t."""
+    from scipy.stats import ttest_rel
+
+    interval = ttest_rel(ours, theirs).confidence_interval(0.95)
+    return {
+        "mean": statistics.mean(np.subtract(ours, theirs).tolist()),
+        "interval": [float(interval.low), float(interval.high)],
     }
 
 

@@ -8,7 +8,7 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   teachers     2 x 1200 units, dropout, max-norm, shifts of up to 2 pixels; 3
                seeds. How long they learn: by the errors on 10,000 held-out
                training images of teachers of the 50,000 others
-  tuning       each method's settings, 3 candidates each: students of a teacher
+  tuning       each method's settings, 4 candidates each: students of a teacher
                of those 50,000 images, by their errors on the 10,000
   curve        the same errors of labels alone and of soft targets alone, after
                fewer updates and after more
@@ -24,9 +24,10 @@ Parts, each a list of runs that is kept in the work folder and resumed:
                shifted anew each time for teacher and student, and both; the
                best setting of soft targets alone; 3 seeds
 
-Every student makes the same number of updates, whatever its transfer set. The
-final students learn from all 60,000 training images, but for the part on
-omitted classes. Test errors are those after the last update, read once.
+Every student makes the same number of updates, whatever its transfer set, and
+those that its last pass over the set needs. The final students learn from all
+60,000 training images, but for the part on omitted classes. Test errors are
+those after the last update, read once.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.paper.hinton_mnist \\
              --data_dir FOLDER  (of TFDS data; downloaded if left out).

@@ -7,7 +7,7 @@ import keras
 import keras_distill as kd
 
 TEMPERATURES = (1.0, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0)
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,19 @@ GRID = {
         Method("SoftTargets", 4.0, 0.1, 0.9),
         Method("SoftTargets", 20.0, 0.1, 0.9),
         Method("SoftTargets", 20.0, 0.5, 0.5),
+        Method("SoftTargets", 20.0, 0.5, 0.5, 3e-3),
     ],
     "TTM": [
         Method("TTM", 2.0),
         Method("TTM", 4.0),
         Method("TTM", 4.0, 1.0, 10.0),
+        Method("TTM", 4.0, 1.0, 10.0, 3e-3),
     ],
     "WTTM": [
         Method("WTTM", 2.0),
         Method("WTTM", 4.0),
         Method("WTTM", 4.0, 1.0, 2.25),
+        Method("WTTM", 4.0, 1.0, 2.25, 3e-3),
     ],
     "logit matching": [
         Method("LogitMatching", learning_rate=rate) for rate in RATES

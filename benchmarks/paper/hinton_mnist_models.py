@@ -112,11 +112,15 @@ class Experiment:
         """
         keras.utils.set_random_seed(1000 + seed)
         student = mnist.student_network(units)
+        x, y = data
         updates = updates or self.size.updates
-        optimizer = adam(method.learning_rate, updates)
+        epochs, steps = mnist.passes(len(x), mnist.BATCH, updates)
+        optimizer = adam(method.learning_rate, steps)
+        fit = {"batch_size": mnist.BATCH, "epochs": epochs, "verbose": 0}
         if method.loss is None:
             student.compile(optimizer, CROSSENTROPY)
-            return mnist.fit(student, *data, updates, batch_size=mnist.BATCH)
+            student.fit(x, y, **fit)
+            return student
         distiller = kd.Distiller(
             teacher,
             student,
@@ -125,13 +129,11 @@ class Experiment:
             soft_loss_weight=method.soft_loss_weight,
         )
         distiller.compile(optimizer, CROSSENTROPY)
-        x, y = data
         if teacher:
-            views = mnist.Shifted(x, y, mnist.BATCH, 1000 + seed)
-            mnist.fit(distiller, views, None, updates)
+            views = mnist.Shifted(x, y, fit.pop("batch_size"), 1000 + seed)
+            distiller.fit(views, **fit)
         else:
-            x = kd.WithTeacherLogits(x, logits)
-            mnist.fit(distiller, x, y, updates, batch_size=mnist.BATCH)
+            distiller.fit(kd.WithTeacherLogits(x, logits), y, **fit)
         return distiller.student
 
     def tested(self, method: Method, units: int, seed: int) -> int:

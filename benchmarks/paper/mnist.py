@@ -2,7 +2,6 @@
 
 import math
 import pathlib
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,8 +15,6 @@ BATCH, TEACHER_BATCH = 100, 250
 # 20 % of the pixels: held-out images were no better for it in as many epochs.
 MAX_NORM, DROPOUT = 15**0.5, 0.5
 JITTER = 2  # pixels
-# Between two looks at the loss, which is all that an epoch is here.
-STEPS = 600
 
 
 def load(split: str, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -71,21 +68,21 @@ def train_teacher(
     """Trains on images that are shifted anew each time."""
     keras.utils.set_random_seed(seed)
     teacher = teacher_network(units)
-    teacher.compile(adam(1e-3, updates), CROSSENTROPY)
-    fit(teacher, Shifted(*train, TEACHER_BATCH, seed), None, updates)
+    epochs, steps = passes(len(train[0]), TEACHER_BATCH, updates)
+    teacher.compile(adam(1e-3, steps), CROSSENTROPY)
+    data = Shifted(*train, TEACHER_BATCH, seed)
+    teacher.fit(data, epochs=epochs, verbose=0)
     return teacher
 
 
-def fit(
-    model: keras.Model, x: Any, y: Any, updates: int, **kwargs: Any
-) -> keras.Model:
-    """Makes that many updates, however often the data are gone through."""
-    steps = min(STEPS, updates)
-    if updates % steps:
-        raise ValueError(f"{updates} updates are not a multiple of {steps}.")
-    epochs = updates // steps
-    model.fit(x, y, epochs=epochs, steps_per_epoch=steps, verbose=0, **kwargs)
-    return model
+def passes(count: int, batch_size: int, updates: int) -> tuple[int, int]:
+    """Whole passes over the data, and how many updates they make.
+
+    They are as many as were asked for, and at most one pass more.
+    """
+    batches = math.ceil(count / batch_size)
+    epochs = math.ceil(updates / batches)
+    return epochs, epochs * batches
 
 
 class Shifted(keras.utils.PyDataset):

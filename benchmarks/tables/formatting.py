@@ -52,6 +52,14 @@ def count(found: dict) -> str:
     return mean_sd(found, 0 if found["sd"] is None else 1)
 
 
+def difference(found: dict, digits: int = 1) -> str:
+    """A paired difference and its 95 % interval."""
+    low, high = found["interval"]
+    return (
+        f"{found['mean']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    )
+
+
 def span(values: Iterable[float], digits: int = 2) -> str:
     """The smallest and the largest value."""
     values = list(values)
