@@ -9,6 +9,7 @@ from benchmarks.paper import (
     hinton_mnist_plot,
     regularizers_plot,
     specialists,
+    specialists_distilled_plot,
     spoken_digits_plot,
 )
 
@@ -19,6 +20,7 @@ FIGURES = {
     "hinton_mnist": hinton_mnist_plot.figure,
     "soft_targets_as_regularizers": regularizers_plot.figure,
     "specialists": specialists.figure,
+    "specialists_distilled": specialists_distilled_plot.figure,
     "spoken_digits": spoken_digits_plot.figure,
 }
 
@@ -88,3 +90,26 @@ def test_specialists_are_drawn_as_they_were_found():
     )
     values = np.ma.filled(axes.images[0].get_array(), np.nan)
     np.testing.assert_array_equal(values, values.T)
+
+
+@pytest.mark.parametrize("panel", [0, 1])
+def test_students_are_set_beside_generalist_and_specialists(panel):
+    result = load("specialists_distilled")
+    axes = all_panels("specialists_distilled")[panel]
+    teacher = result["teacher"]
+    accuracy = 100 * teacher["specialists"]["mean"]
+    cost = teacher["multiplications"]["mean"]
+    assert f"{accuracy:.1f} %, {cost:,.0f}" in words(axes)
+    points = [
+        (line.get_xdata()[0], line.get_ydata()[0])
+        for line in axes.lines
+        if line.get_marker() == "D"
+    ]
+    assert points == [(cost, accuracy)]
+
+
+def test_each_arm_is_a_line_of_its_own_colour_in_a_panel():
+    for axes in all_panels("specialists_distilled"):
+        lines, _ = axes.get_legend_handles_labels()
+        looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+        assert len(looks) == len(lines) >= 3

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.once
 MOST_LINES = {
     "README.md": 235,
     "benchmarks/README.md": 245,
-    "benchmarks/paper/README.md": 260,
+    "benchmarks/paper/README.md": 275,
     "examples/README.md": 30,
     "examples/porting.md": 90,
 }

@@ -37,16 +37,28 @@ def pairs(x: np.ndarray, y: np.ndarray, count: int, seed: int) -> tuple:
     return np.concatenate([x[left], x[right]], axis=1), numbers.astype("int32")
 
 
-def network(features: int) -> keras.Model:
+def members(class_sets: list) -> np.ndarray:
+    """Which classes are in which set, booleans of shape `(sets, classes)`."""
+    found = np.zeros((len(class_sets), CLASSES), bool)
+    for row, classes in zip(found, class_sets, strict=True):
+        row[classes] = True
+    return found
+
+
+def network(
+    features: int, units: int = UNITS, scale: float = 1.0
+) -> keras.Model:
     """One narrow layer: too small for 100 classes.
 
     Of so few ReLU units some die, which would cost more than anything that is
-    compared here.
+    compared here. The logits may be a multiple of what the last layer gives:
+    the same functions then take other steps to learn.
     """
-    hidden = keras.layers.Dense(UNITS, "tanh")
-    return keras.Sequential(
-        [keras.Input((features,)), hidden, keras.layers.Dense(CLASSES)]
-    )
+    hidden = keras.layers.Dense(units, "tanh")
+    layers = [keras.Input((features,)), hidden, keras.layers.Dense(CLASSES)]
+    if scale != 1:
+        layers.append(keras.layers.Rescaling(scale))
+    return keras.Sequential(layers)
 
 
 def fit(

@@ -122,9 +122,7 @@ def confusions(experiment: Experiment) -> dict:
     wrong = answers != y
 
     def inside(class_sets: list) -> float:
-        members = np.zeros((len(class_sets), pairs.CLASSES), bool)
-        for row, classes in zip(members, class_sets, strict=True):
-            row[classes] = True
+        members = pairs.members(class_sets)
         both = members[:, y[wrong]] & members[:, answers[wrong]]
         return float(np.mean(np.any(both, axis=0)))
 
@@ -169,9 +167,7 @@ def test(experiment: Experiment, chosen: dict) -> dict:
             models[key] = lambda s=settings: experiment.student(chosen, *s)
     y = experiment.test[1]
     found = experiment.found(*sets)
-    cover = np.zeros(pairs.CLASSES, int)
-    for members in found.class_sets:
-        cover[members] += 1
+    cover = pairs.members(found.class_sets).sum(axis=0)
     covered = cover[y]
     result: dict[str, Any] = {"arms": {}}
     for name, model in models.items():

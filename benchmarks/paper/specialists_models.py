@@ -122,18 +122,22 @@ class Experiment:
         sets, epochs = tuple(chosen["sets"]), chosen["epochs"]
         return self.ensemble(sets, epochs, chosen["n"])
 
-    def student(self, chosen: dict, temperature: float, hard: float) -> Any:
-        """The generalist, trained on by a teacher that runs once."""
-        size = self.size
+    def cache(self, chosen: dict) -> kd.TeacherCache:
+        """What the teacher says of the training pairs."""
         (count, classes), n = chosen["sets"], chosen["n"]
         name = f"logits-{count}-{classes}-{chosen['epochs']}-{n}"
-        cache = kd.TeacherCache.build(
+        return kd.TeacherCache.build(
             self.teacher(chosen),
             self.train[0],
             self.folder / name,
             batch_size=1000,
             verbose=0,
         )
+
+    def student(self, chosen: dict, temperature: float, hard: float) -> Any:
+        """The generalist, trained on by a teacher that runs once."""
+        size = self.size
+        cache = self.cache(chosen)
         keras.utils.set_random_seed(self.seed)
         distiller = kd.Distiller(
             None,

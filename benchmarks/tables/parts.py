@@ -7,6 +7,7 @@ from benchmarks.harness import load
 from benchmarks.tables import (
     comparison,
     digits,
+    distilled,
     methods,
     mnist,
     regularizers,
@@ -52,6 +53,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "spoken digits": speech.table,
     "specialists": specialists.experiment,
     "specialists by cover": specialists.cover,
+    "specialists distilled back": distilled.table,
 }
 
 # For README.md: a finding, and the page that has more.
@@ -101,6 +103,12 @@ _BENCHMARKS: list[tuple[str, Callable[[], str], str, list[str]]] = [
         specialists.finding,
         "paper.specialists",
         ["specialists"],
+    ),
+    (
+        "How large must one net be to keep what specialists add?",
+        distilled.finding,
+        "paper.specialists_distilled",
+        ["specialists_distilled"],
     ),
     (
         "What does `keras.distillation` do otherwise?",
