@@ -56,17 +56,17 @@ def curve(axes: Any, points: dict) -> None:
 
 
 def line(axes: Any, found: dict, name: str, colour: str) -> None:
-    """The mean, named at the right end, where there are no dots."""
+    """The mean, named above low temperatures, where there are no dots."""
     mean, seeds = found["mean"], len(found["values"])
     axes.axhline(mean, color=colour, linestyle="--")
     plural = "" if seeds == 1 else "s"
     axes.text(
-        1.0,
+        0.33,
         mean,
         f"{name}: {mean:.0f} ({seeds} seed{plural})",
         color=colour,
         va="bottom",
-        ha="right",
+        ha="center",
         transform=axes.get_yaxis_transform(),
     )
 
@@ -78,12 +78,12 @@ def converging(axes: Any, result: dict) -> None:
         updates = [int(n) for n in points]
         axes.plot(updates, list(points.values()), "o-", color=colour)
         axes.text(
-            updates[-1],
-            points[str(updates[-1])],
+            updates[2],
+            points[str(updates[2])],
             f"{method} ",
             color=colour,
-            va="bottom",
-            ha="right",
+            va="bottom" if colour == LABELS else "top",
+            ha="left" if colour == LABELS else "right",
         )
     axes.axvline(result["size"]["updates"], color=LABELS, linestyle=":")
     axes.set_xscale("log")
