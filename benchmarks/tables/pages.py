@@ -7,7 +7,9 @@ from benchmarks.tables.parts import PARTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 _NAME = r"<!-- ((?:table|finding): [^>]*) -->"
-_MARKED = re.compile(_NAME + r"\n.*?<!-- end -->", re.DOTALL)
+_MARKED = re.compile(
+    _NAME + r"\n.*?^( *)<!-- end -->", re.DOTALL | re.MULTILINE
+)
 
 
 def pages() -> list[pathlib.Path]:
@@ -39,4 +41,4 @@ def rewritten(text: str) -> str:
 
 def _part(match: re.Match) -> str:
     name = match[1]
-    return f"<!-- {name} -->\n{PARTS[name]()}\n<!-- end -->"
+    return f"<!-- {name} -->\n{PARTS[name]()}\n{match[2]}<!-- end -->"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from benchmarks.harness import load
 from benchmarks.tables import (
+    checks,
     comparison,
     digits,
     distilled,
@@ -69,6 +70,11 @@ _FINDINGS: dict[str, tuple[Callable[[], str], str]] = {
 
 def with_link(finding: Callable[[], str], page: str) -> str:
     return f"{finding()} [More](benchmarks/{page})."
+
+
+def in_list(finding: Callable[[], str], page: str) -> str:
+    """As a part of a point of a list, on a page of the examples."""
+    return f"   {finding()} [More](../{page})."
 
 
 # Question, finding, module, result files.
@@ -176,5 +182,9 @@ PARTS = {
     **{
         f"finding: {name}": functools.partial(with_link, *finding)
         for name, finding in _FINDINGS.items()
+    },
+    **{
+        f"finding: check {name}": functools.partial(in_list, *finding)
+        for name, finding in checks.CHECKS.items()
     },
 }
