@@ -131,6 +131,7 @@ specialists = kd.specialists.train_specialists(
     epochs=2 * EPOCHS,
     optimizer=adam(2 * EPOCHS * TRAIN // 5),
     batch_size=BATCH,
+    verbose=0,
 )
 
 # %% [markdown]
