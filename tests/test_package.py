@@ -95,6 +95,15 @@ def test_docstrings_name_every_parameter(thing):
         assert f"\n    {name}:" in text, name
 
 
+@once
+@pytest.mark.parametrize("thing", DOCUMENTED, ids=lambda t: t.__name__)
+def test_tables_of_docstrings_are_whole(thing):
+    """An `||` in a formula ends a cell of Markdown."""
+    lines = inspect.getdoc(thing).splitlines()
+    cells = [line.count("|") for line in lines if line.startswith("|")]
+    assert set(cells) <= {3}
+
+
 # What importing costs.
 
 SCRIPT = """
