@@ -1,3 +1,4 @@
+# %% [markdown]
 """Features: a small convolutional network learns from inner layers as well.
 
     KERAS_BACKEND=jax python examples/features.py          # 1 to 2 minutes
@@ -6,15 +7,15 @@
 KERAS_BACKEND may be tensorflow or torch as well. Needs scikit-learn, which
 brings the images: `pip install -e ".[jax,examples]"` in a clone. On JAX:
 
-                  test accuracy  same answer as teacher
-labels                    85.0%                   85.0%
-logits                    93.4%                   94.5%
-hint                      84.1%                   85.0%
-attention                 85.8%                   86.0%
-relations                 86.4%                   87.0%
-logits and hint           93.0%                   94.2%
-teacher                   98.2%
-student.keras: 666 weights, those of the teacher 6,090
+                      test accuracy  same answer as teacher
+    labels                    85.0%                   85.0%
+    logits                    93.4%                   94.5%
+    hint                      84.1%                   85.0%
+    attention                 85.8%                   86.0%
+    relations                 86.4%                   87.0%
+    logits and hint           93.0%                   94.2%
+    teacher                   98.2%
+    student.keras: 666 weights, those of the teacher 6,090
 
 Means of 3 seeds, which differ by 0.2 points from run to run. TensorFlow gives
 86.8 % from labels, 93.7 % from logits and 94.1 % with hints beside them, torch
@@ -22,6 +23,7 @@ Means of 3 seeds, which differ by 0.2 points from run to run. TensorFlow gives
 all are tuned alike: benchmarks/README.md has the table, over 10 seeds.
 """
 
+# %%
 import sys
 
 import keras
@@ -35,21 +37,25 @@ import keras_distill as kd
 SHORT = "--short" in sys.argv
 SEEDS = range(1 if SHORT else 3)  # of 100 images and of initial weights
 
+# %% [markdown]
 # ## Data
 # 1,797 handwritten digits of 8 x 8 pixels. The teacher learns from 1,200 of
 # them, students from 100 of these; the other 597 are for testing.
 
+# %%
 x, y = load_digits(return_X_y=True)
 x = x.reshape(-1, 8, 8, 1).astype("float32") / 16
 x_train, x_test, y_train, y_test = train_test_split(
     x, y, test_size=597, stratify=y, random_state=0
 )
 
+# %% [markdown]
 # ## Teacher and student
 # Both are made of blocks, which are models themselves: their layers have paths,
 # "early/map". Maps of the student have fewer channels.
 
 
+# %%
 def block(channels, name):
     convolution = layers.Conv2D(channels, 3, padding="same", name="map")
     stack = [convolution, layers.ReLU(), layers.MaxPooling2D()]
@@ -69,6 +75,7 @@ teacher = network(16, seed=0)
 teacher.compile("adam", cross_entropy)
 teacher.fit(x_train, y_train, epochs=5 if SHORT else 40, verbose=0)
 
+# %% [markdown]
 # ## What the student gets
 # A `Feature` names a layer of each model. With the mean squared error it is
 # the hint of Romero et al. 2015: the student's map, taken to as many channels
@@ -77,6 +84,7 @@ teacher.fit(x_train, y_train, epochs=5 if SHORT else 40, verbose=0)
 # maps are large, and RKD (Park et al. 2019) how examples lie to each other.
 # All of it is taken in the one pass of each model.
 
+# %%
 hint = kd.losses.Feature("late/map", "late/map", weight=1.0)
 attention = [
     kd.losses.Feature(
@@ -120,8 +128,10 @@ def trained(soft_loss_weight, features, seed):
     return distiller
 
 
+# %% [markdown]
 # ## How good are they?
 
+# %%
 students = {}
 print(f"{'':16}  test accuracy  same answer as teacher")
 for name, way in ways.items():
@@ -137,9 +147,11 @@ for name, way in ways.items():
     print(f"{name:16}{accuracy:>15.1%}{agreement:>24.1%}")
 print(f"{'teacher':16}{rows[0]['teacher_accuracy']:>15.1%}")
 
+# %% [markdown]
 # ## What is left of it
 # The student is the plain model that it was: no projector, no feature.
 
+# %%
 students["logits and hint"].save("student.keras")
 student = keras.models.load_model("student.keras")
 print(f"student.keras: {student.count_params():,} weights, ", end="")

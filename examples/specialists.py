@@ -1,3 +1,4 @@
+# %% [markdown]
 """Specialists: 100 classes that a small generalist confuses, and their experts.
 
     KERAS_BACKEND=jax python examples/specialists.py          # a minute
@@ -9,11 +10,11 @@ clone. New to this? Begin with quickstart.py.
 
 The method of Hinton et al. 2015, section 5, from start to end. Expected on JAX:
 
-                                    test accuracy
-generalist                                  70.1%
-generalist, trained twice as long           72.1%
-generalist and specialists                  74.7%
-student of them, generalist's size          71.2%
+                                        test accuracy
+    generalist                                  70.1%
+    generalist, trained twice as long           72.1%
+    generalist and specialists                  74.7%
+    student of them, generalist's size          71.2%
 
 Means of 3 runs: 71.1, 72.5, 74.8 and 71.7 %. The specialists gain more than
 longer training does. The student keeps little of that: it has no room for it,
@@ -22,6 +23,7 @@ on three of four. `python -m benchmarks.paper.specialists` has MNIST, more
 seeds, and the numbers of the paper.
 """
 
+# %%
 import sys
 import tempfile
 
@@ -36,10 +38,12 @@ TRAIN, TEST, EPOCHS = (3_000, 1_000, 2) if SHORT else (60_000, 20_000, 15)
 BATCH = 250
 SEED = 0  # of the pairs of images and of the initial weights
 
+# %% [markdown]
 # ## Data
 # Two of scikit-learn's handwritten digits stand side by side, and the class is
 # their number, 00 to 99. Training and test pairs are made of other images.
 
+# %%
 images, labels = load_digits(return_X_y=True)
 images = (images / 16).astype("float32")
 random = np.random.default_rng(SEED)
@@ -54,10 +58,12 @@ def pairs(x, y, count):
 train = pairs(images[:1200], labels[:1200], TRAIN)
 test = pairs(images[1200:], labels[1200:], TEST)
 
+# %% [markdown]
 # ## A generalist
 # Its 8 hidden units are much too few for 100 classes. Of so few ReLU units some
 # die, which costs more than anything that is compared here; so they are tanh.
 
+# %%
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
@@ -88,15 +94,19 @@ generalist = keras.Sequential(
 )
 fit(generalist, *train)
 
+# %% [markdown]
 # For comparison, the generalist is trained on with labels for as long.
 
+# %%
 longer = copy_of(generalist)
 fit(longer, *train)
 
+# %% [markdown]
 # ## Which classes does it confuse?
 # Those whose predictions go up and down together. K-means on the covariance of
 # the predictions gives ten sets of ten such classes. No labels are needed.
 
+# %%
 names = [f"{number:02d}" for number in range(100)]
 found = kd.specialists.confusable_classes(
     (generalist, train), 10, 10, class_names=names
@@ -105,11 +115,13 @@ for members in found.named_sets:
     print(" ".join(members))
 kd.plotting.class_covariance(found, "specialists.png")
 
+# %% [markdown]
 # ## A specialist for each set
 # It starts from the generalist's weights, has one dustbin class for all others,
 # and learns from examples of which one half is of its own classes. An epoch is
 # about a fifth of the training pairs; there are twice as many epochs.
 
+# %%
 folder = tempfile.TemporaryDirectory()
 specialists = kd.specialists.train_specialists(
     generalist,
@@ -119,16 +131,21 @@ specialists = kd.specialists.train_specialists(
     epochs=2 * EPOCHS,
     optimizer=adam(2 * EPOCHS * TRAIN // 5),
     batch_size=BATCH,
+    verbose=0,
 )
 
+# %% [markdown]
 # The answers of generalist and specialists are combined by KL divergence.
 
+# %%
 ensemble = kd.specialists.SpecialistEnsemble(generalist, specialists)
 
+# %% [markdown]
 # ## One student in place of all
 # It has the generalist's size and starts from its weights. Its soft targets are
 # the combined answers, which are computed once.
 
+# %%
 cache = kd.TeacherCache.build(
     ensemble, train, f"{folder.name}/answers", batch_size=1000, verbose=0
 )
@@ -141,9 +158,11 @@ distiller = kd.Distiller(
 )
 fit(distiller, cache.attach(train))
 
+# %% [markdown]
 # ## How good are they?
 
 
+# %%
 def print_accuracy(name, model):
     logits = model.predict(test[0], batch_size=1000, verbose=0)
     print(f"{name:36}{np.mean(logits.argmax(axis=1) == test[1]):13.1%}")

@@ -1,3 +1,4 @@
+# %% [markdown]
 """Spoken digits: one acoustic model learns what an ensemble knows.
 
     KERAS_BACKEND=jax python examples/spoken_digits.py          # a minute
@@ -12,10 +13,10 @@ quickstart.py.
 
 Hinton et al. 2015, section 4, made small. Expected on JAX:
 
-              frame accuracy  utterance error
-single, mean           49.4%            35.2%
-ensemble               50.7%            34.7%
-distilled              49.7%            38.5%
+                  frame accuracy  utterance error
+    single, mean           49.4%            35.2%
+    ensemble               50.7%            34.7%
+    distilled              49.7%            38.5%
 
 Mean frame accuracies of 5 runs: 49.1, 50.5 and 49.3 %. In each run the ensemble
 is 1.3 to 1.8 points better than its members. The distilled network is between
@@ -24,6 +25,7 @@ is 1.3 to 1.8 points better than its members. The distilled network is between
 networks, temperatures and speakers.
 """
 
+# %%
 import sys
 import tempfile
 
@@ -37,10 +39,12 @@ SHORT = "--short" in sys.argv
 MEMBERS, EPOCHS = (2, 2) if SHORT else (4, 7)
 SEED = 0  # of initial weights, of dropout, and of the order of the frames
 
+# %% [markdown]
 # ## Data
 # 3,000 recordings of 6 speakers who say 0 to 9, 50 times each, at 8 kHz. We
 # test on two speakers whom the networks never hear in training.
 
+# %%
 if SHORT:  # Tones, higher and longer for larger digits.
     digits = np.arange(180) % 10
     speakers = np.repeat(["george", "nicolas", "theo"], 60)
@@ -59,11 +63,13 @@ else:
 
 unseen = np.isin(speakers, ["george", "jackson"])
 
+# %% [markdown]
 # ## Features
 # The energies, in decibels, of 40 Mel bands, in windows of 25 ms every 10 ms.
 # Keras has a layer for that; a model of this layer alone transforms all sounds,
 # padded to the same length.
 
+# %%
 samples = max(len(sound) for sound in sounds)
 filterbank = layers.MelSpectrogram(
     fft_length=512,
@@ -84,9 +90,11 @@ features = [
     for energy, sound in zip(energies, sounds, strict=True)
 ]
 
+# %% [markdown]
 # A network hears a frame between its 7 neighbours on either side, 0.16 s. Bands
 # are normalised by what is known in training.
 
+# %%
 known = np.concatenate([features[i] for i in np.flatnonzero(~unseen)])
 mean, deviation = known.mean(axis=0), known.std(axis=0)
 
@@ -109,11 +117,13 @@ x_test, recording_test = in_context(unseen)
 y_test = digits[recording_test]
 print(f"{len(x)} frames to train on, {len(x_test)} to test on")
 
+# %% [markdown]
 # ## An ensemble
 # Four networks, alike but for the seed. `kd.Ensemble` is a Keras model whose
 # logits are those of the mean of their probabilities.
 
 
+# %%
 def network(seed):
     keras.utils.set_random_seed(seed)
     hidden = [layers.Dense(128, "relu"), layers.Dropout(0.1)]
@@ -137,11 +147,13 @@ for member in range(MEMBERS):
     fit(members[-1], x, y)
 ensemble = kd.Ensemble(members)
 
+# %% [markdown]
 # ## One network in place of four
 # The ensemble hears the training frames once, and a cache keeps what it says. A
 # fifth network of the same size learns from that and from the labels. Its
 # temperature did best of 1, 2, 5 and 10 on training speakers held out in turn.
 
+# %%
 with tempfile.TemporaryDirectory() as folder:
     cache = kd.TeacherCache.build(
         ensemble, (x, y), folder, batch_size=1000, verbose=0
@@ -155,11 +167,13 @@ with tempfile.TemporaryDirectory() as folder:
     )
     fit(distiller, cache.attach((x, y)))
 
+# %% [markdown]
 # ## How well do they hear?
 # A frame is right if it gets the digit of its recording. The recording as a
 # whole gets the digit with the largest mean probability over its frames.
 
 
+# %%
 def scores(model):
     logits = model.predict(x_test, batch_size=1000, verbose=0)
     p = ops.convert_to_numpy(ops.softmax(logits))

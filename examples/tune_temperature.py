@@ -1,3 +1,4 @@
+# %% [markdown]
 """Which temperature, and how much of the teacher? A search on digits.
 
     KERAS_BACKEND=jax python examples/tune_temperature.py          # 3 minutes
@@ -9,24 +10,25 @@ clone. New to this? Begin with quickstart.py.
 
 Expected on JAX:
 
-held-out accuracy, by soft_loss_weight
-                  0.05    0.25     0.5       1
-temperature 1    91.5%   92.8%   93.9%   94.2%
-temperature 2    93.3%   94.8%   95.7%   95.7%
-temperature 4    94.4%   95.2%   94.9%   94.9%
-temperature 8    93.6%   94.8%   94.8%   95.4%
-temperature 16   94.3%   95.2%   94.9%   95.3%
-labels only      89.5%
-chosen: temperature 2, weight 1
-test, teacher      97.8%
-test, labels only  91.1%
-test, chosen       95.1%
+    held-out accuracy, by soft_loss_weight
+                      0.05    0.25     0.5       1
+    temperature 1    91.5%   92.8%   93.9%   94.2%
+    temperature 2    93.3%   94.8%   95.7%   95.7%
+    temperature 4    94.4%   95.2%   94.9%   94.9%
+    temperature 8    93.6%   94.8%   94.8%   95.4%
+    temperature 16   94.3%   95.2%   94.9%   95.3%
+    labels only      89.5%
+    chosen: temperature 2, weight 1
+    test, teacher      97.8%
+    test, labels only  91.1%
+    test, chosen       95.1%
 
 Every setting beats the labels. Temperature 1 and weight 0.05 lose 1 to 4
 points; which of the others is best is chance. With SEED = 1 the means differ
 from these by up to 0.9 points, and temperature 4 and weight 0.5 are chosen.
 """
 
+# %%
 import sys
 import tempfile
 
@@ -44,12 +46,14 @@ TEMPERATURES = [1.0, 4.0] if SHORT else [1.0, 2.0, 4.0, 8.0, 16.0]
 WEIGHTS = [0.25, 1.0] if SHORT else [0.05, 0.25, 0.5, 1.0]
 SEED = 0  # of the students' initial weights
 
+# %% [markdown]
 # ## Data
 # The teacher learns from 900 digits, the students from 100 of these. Settings
 # are chosen by 300 others, and the last 597 are looked at once, at the end: the
 # best of many scores is too good a score.
 
 
+# %%
 def split(x, y, count):
     """Two pairs, the second of `count` images, all digits equally frequent."""
     x, x_part, y, y_part = train_test_split(
@@ -63,9 +67,11 @@ rest, test = split(x.astype("float32") / 16, y, 597)
 train, held_out = split(*rest, 300)
 _, few = split(*train, 100)
 
+# %% [markdown]
 # ## The teacher
 # A wide network with dropout, which ends in logits.
 
+# %%
 keras.utils.set_random_seed(0)
 teacher = keras.Sequential(
     [
@@ -83,19 +89,24 @@ teacher.compile("adam", cross_entropy)
 epochs = 10 if SHORT else 60
 teacher.fit(*train, batch_size=100, epochs=epochs, verbose=0)
 
+# %% [markdown]
 # ## Its answers, once
 # All students see the same images. A TeacherCache runs the teacher on them,
 # keeps its logits in a folder, and joins them to the images.
 
+# %%
 folder = tempfile.TemporaryDirectory()
 cache = kd.TeacherCache.build(teacher, few, f"{folder.name}/cache", verbose=0)
 
+# %% [markdown]
 # keras-tuner takes the score of the best epoch. To judge all students at their
 # end, all steps, each with all 100 images, become one epoch.
 
+# %%
 rows = np.tile(np.arange(100), 60 if SHORT else 300)
 data = keras.tree.map_structure(lambda array: array[rows], cache.attach(few))
 
+# %% [markdown]
 # ## What is searched
 # keras-tuner asks a hypermodel for a model of given hyperparameters. This one
 # makes Distillers. Their loss is `soft_loss_weight` times the distance to the
@@ -103,6 +114,7 @@ data = keras.tree.map_structure(lambda array: array[rows], cache.attach(few))
 # labels. As no teacher is given, the logits come with the data.
 
 
+# %%
 def new_student(hp):
     hidden = layers.Dense(32, "relu")
     return keras.Sequential([keras.Input((64,)), hidden, layers.Dense(10)])
@@ -123,12 +135,14 @@ grid = keras_tuner.HyperParameters()
 grid.Choice("temperature", TEMPERATURES)
 grid.Choice("soft_loss_weight", WEIGHTS)
 
+# %% [markdown]
 # ## The search
 # One student of so few images says little of its setting. Each setting gets
 # five, and their mean decides. Any other tuner of keras-tuner may take the
 # place of GridSearch.
 
 
+# %%
 def search(name, hypermodel, hyperparameters=None):
     keras.utils.set_random_seed(SEED)
     tuner = keras_tuner.GridSearch(
@@ -149,8 +163,10 @@ by_labels = search(
     "labels only", hypermodel(soft_loss_weight=0.0, temperature=1.0)
 )
 
+# %% [markdown]
 # ## What was found
 
+# %%
 scores = {}
 for trial in by_teacher.oracle.get_best_trials(100):  # All of them.
     setting = trial.hyperparameters
@@ -162,10 +178,12 @@ for temperature in TEMPERATURES:
     print(f"temperature {temperature:<2g}" + "".join(row))
 print(f"{'labels only':14}{by_labels.oracle.get_best_trials()[0].score:>8.1%}")
 
+# %% [markdown]
 # ## The best students
 # The best of either search, on images that had no say in the choice. They are
 # plain Keras models, and may be saved as such.
 
+# %%
 best = by_teacher.get_best_hyperparameters()[0]
 t, weight = best["temperature"], best["soft_loss_weight"]
 print(f"chosen: temperature {t:g}, weight {weight:g}")

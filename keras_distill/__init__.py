@@ -31,7 +31,7 @@ from keras_distill.distiller import Distiller
 from keras_distill.ensemble import Ensemble
 from keras_distill.fidelity import evaluate_fidelity
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Distiller",

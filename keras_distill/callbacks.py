@@ -66,7 +66,7 @@ class Fidelity(_Watching):
     | entry | meaning |
     |---|---|
     | `val_agreement` | share of examples with the same most probable class |
-    | `val_kl` | mean `KL(teacher || student)` at T = 1, in nats |
+    | `val_kl` | `sum p log(p/q)`, `p` the teacher's, T = 1, in nats |
     | `val_nll` | with labels: the student's negative log-likelihood in nats |
     | `val_ece` | with labels: its expected calibration error |
 
@@ -165,14 +165,14 @@ class Diagnostics(_Watching):
     | `student_renyi_entropy` | its Renyi entropy `H_{1/T}(q)` |
     | `teacher_entropy` | `H(p)` of the teacher at temperature 1 |
     | `tempered_teacher_entropy` | `H(p_T)` |
-    | `divergence` | `D(p_T || q)`, what `TTM` minimises |
-    | `tempered_divergence` | `D(p_T || q_T)`, `SoftTargets` without its `T^2` |
+    | `divergence` | `D(p_T, q) = sum p_T log(p_T/q)`, what `TTM` minimises |
+    | `tempered_divergence` | `D(p_T, q_T)`, `SoftTargets` without its `T^2` |
     | `power_sum` | `U_{1/T}(p)`, the weight of an example in `WTTM` |
     | `power_sum_sd` | its standard deviation over the examples |
     | `hard_gradient_norm` | of `hard_loss_weight * compiled loss`, if it is |
     | `soft_gradient_norm` | of `soft_loss_weight * distillation loss` |
 
-    Formula: `D(p_T||q) = T D(p_T||q_T) - (T-1) H_{1/T}(q) + (T-1) H(p_T)` holds
+    Formula: `D(p_T, q) = T D(p_T, q_T) - (T-1) H_{1/T}(q) + (T-1) H(p_T)` holds
     between them, Zheng and Yang 2024, eq. (15). All are means over the data, in
     nats. The gradients are means of those of the losses of each batch, by
     the student's trainable weights, and take the student in inference mode: a

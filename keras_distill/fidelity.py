@@ -43,7 +43,7 @@ def evaluate_fidelity(
     |---|---|
     | `agreement_at_1` | share of examples with the same most probable class |
     | `agreement_at_5` | share with the teacher's class in the student's top 5 |
-    | `kl_divergence` | mean `KL(teacher || student)` at T = 1, in nats |
+    | `kl_divergence` | `sum p log(p/q)`, `p` the teacher's, T = 1, in nats |
     | `teacher_accuracy`, `student_accuracy` | top-1 accuracy |
     | `teacher_nll`, `student_nll` | negative log-likelihood in nats |
     | `teacher_ece`, `student_ece` | expected calibration error |

@@ -7,6 +7,7 @@ import importlib.resources
 import inspect
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -94,6 +95,15 @@ def test_docstrings_name_every_parameter(thing):
         assert f"\n    {name}:" in text, name
 
 
+@once
+@pytest.mark.parametrize("thing", DOCUMENTED, ids=lambda t: t.__name__)
+def test_tables_of_docstrings_are_whole(thing):
+    """An `||` in a formula ends a cell of Markdown."""
+    lines = inspect.getdoc(thing).splitlines()
+    cells = [line.count("|") for line in lines if line.startswith("|")]
+    assert set(cells) <= {3}
+
+
 # What importing costs.
 
 SCRIPT = """
@@ -115,8 +125,9 @@ def test_importing_brings_in_nothing_but_keras():
     before, added = json.loads(done.stdout.splitlines()[-1])
     assert "keras" in before
     roots = {name.partition(".")[0] for name in added}
-    assert "keras_distill" in roots
-    assert not roots & (BACKENDS | OPTIONAL)
+    # Its 130 small modules take 35 ms. Any other package would take longer.
+    assert roots - sys.stdlib_module_names == {"keras_distill"}
+    assert not {f"keras_distill.{name}" for name in ON_DEMAND} & set(added)
     # Nothing of a backend or an extra, even if Keras has imported its root.
     assert not [n for n in added if n.startswith(("keras.src.backend.", "jax"))]
 
@@ -238,6 +249,19 @@ def test_type_hints_are_shipped():
 
 def test_version_is_that_of_the_distribution():
     assert kd.__version__ == importlib.metadata.version("keras-distill")
+
+
+@once
+@pytest.mark.parametrize(
+    "file, line",
+    [
+        ("CITATION.cff", r"^version: (.*)$"),
+        ("CHANGELOG.md", r"^## \[(.*)\]"),
+    ],
+)
+def test_version_is_the_newest_that_is_written_about(file, line):
+    text = (pathlib.Path(__file__).parents[1] / file).read_text()
+    assert re.search(line, text, re.MULTILINE)[1] == kd.__version__
 
 
 @once

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from keras_distill import plotting
 from keras_distill.plotting import _covariance
@@ -168,3 +169,9 @@ def test_pyplot_is_left_alone():
     loaded = "matplotlib.pyplot" in sys.modules
     plotting.class_covariance(found([[0, 1], [2]], 3))
     assert ("matplotlib.pyplot" in sys.modules) == loaded
+
+
+def test_a_notebook_shows_it_though_nobody_asked_for_pyplot():
+    figure = plotting.class_covariance(found([[0, 1], [2]], 3))
+    shown, _ = DisplayFormatter().format(figure)
+    assert shown["image/png"].startswith(b"\x89PNG")

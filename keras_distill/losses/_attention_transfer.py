@@ -80,9 +80,9 @@ class AttentionTransfer(keras.losses.Loss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_feature, student_feature: Shape `(batch, ..., channels)`, of
-            any number of channels each.
-        sample_weight: Optional weights that broadcast to `(batch,)`.
+        - teacher_feature, student_feature: Shape `(batch, ..., channels)`, of
+          any number of channels each.
+        - sample_weight: Optional weights that broadcast to `(batch,)`.
 
     Returns:
         The mean over examples, or what `reduction` asks for.

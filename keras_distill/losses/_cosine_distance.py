@@ -51,8 +51,8 @@ class CosineDistance(keras.losses.Loss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_feature, student_feature: Shape `(batch, ..., channels)`.
-        sample_weight: Optional weights that broadcast to `(batch, ...)`.
+        - teacher_feature, student_feature: Shape `(batch, ..., channels)`.
+        - sample_weight: Optional weights that broadcast to `(batch, ...)`.
 
     Returns:
         The mean over examples and positions, or what `reduction` asks for.

@@ -115,8 +115,8 @@ class DIST(LossOfBatches, NumberedLoss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: Unnormalised logits, shape
-            `(..., classes)`.
+        - teacher_logits, student_logits: Unnormalised logits, shape
+          `(..., classes)`.
 
     Returns:
         One number for the batch.

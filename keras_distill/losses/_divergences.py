@@ -141,9 +141,9 @@ class ReverseKL(TemperedLoss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: Unnormalised logits, shape
-            `(..., classes)`.
-        sample_weight: Optional weights that broadcast to `(...)`.
+        - teacher_logits, student_logits: Unnormalised logits, shape
+          `(..., classes)`.
+        - sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples, in nats, or what `reduction` asks for.
@@ -195,9 +195,9 @@ class JensenShannon(NumberedLoss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: Unnormalised logits, shape
-            `(..., classes)`.
-        sample_weight: Optional weights that broadcast to `(...)`.
+        - teacher_logits, student_logits: Unnormalised logits, shape
+          `(..., classes)`.
+        - sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples, in nats, or what `reduction` asks for.

@@ -118,12 +118,12 @@ class DKD(LabelledLoss, NumberedLoss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        targets: A pair `(teacher_logits, labels)`: unnormalised logits, shape
-            `(..., classes)`, and class numbers, shape `(...)` or `(..., 1)`, or
-            one-hot in the shape of the logits. Where a label is no class, as
-            -1, the loss is 0.
-        student_logits: Unnormalised logits, shape `(..., classes)`.
-        sample_weight: Optional weights that broadcast to `(...)`.
+        - targets: A pair `(teacher_logits, labels)`: unnormalised logits, shape
+          `(..., classes)`, and class numbers, shape `(...)` or `(..., 1)`, or
+          one-hot in the shape of the logits. Where a label is no class, as
+          -1, the loss is 0.
+        - student_logits: Unnormalised logits, shape `(..., classes)`.
+        - sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples, in nats, or what `reduction` asks for.

@@ -52,9 +52,9 @@ class LogitMatching(keras.losses.Loss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: Unnormalised logits, shape
-            `(..., classes)`.
-        sample_weight: Optional weights that broadcast to `(...)`.
+        - teacher_logits, student_logits: Unnormalised logits, shape
+          `(..., classes)`.
+        - sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples, or what `reduction` asks for.

@@ -130,7 +130,7 @@ class RKD(LossOfBatches, NumberedLoss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_feature, student_feature: Shape `(batch, ...)` each.
+        - teacher_feature, student_feature: Shape `(batch, ...)` each.
 
     Returns:
         One loss for the batch.

@@ -74,9 +74,9 @@ class SigmoidTargets(TemperedLoss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: Logits before a sigmoid, shape
-            `(..., labels)`.
-        sample_weight: Optional weights that broadcast to `(...)`.
+        - teacher_logits, student_logits: Logits before a sigmoid, shape
+          `(..., labels)`.
+        - sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples and labels, in nats, or what `reduction` asks

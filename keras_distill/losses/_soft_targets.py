@@ -77,10 +77,10 @@ class SoftTargets(WeighedLoss):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: Unnormalised logits, shape
-            `(..., classes)`; a pair `(teacher_logits, labels)` first where the
-            `example_weight` takes labels.
-        sample_weight: Optional weights that broadcast to `(...)`.
+        - teacher_logits, student_logits: Unnormalised logits, shape
+          `(..., classes)`; a pair `(teacher_logits, labels)` first where the
+          `example_weight` takes labels.
+        - sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples, in nats, or what `reduction` asks for.

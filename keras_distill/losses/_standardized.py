@@ -40,10 +40,10 @@ class Standardized(MadeOfLosses):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: Unnormalised logits, shape
-            `(..., classes)`, of at least 2 classes; a pair `(teacher_logits,
-            labels)` first where the other loss uses labels.
-        sample_weight: Optional weights that broadcast to `(...)`.
+        - teacher_logits, student_logits: Unnormalised logits, shape
+          `(..., classes)`, of at least 2 classes; a pair `(teacher_logits,
+          labels)` first where the other loss uses labels.
+        - sample_weight: Optional weights that broadcast to `(...)`.
 
     Returns:
         The mean over examples, or what `reduction` asks for.

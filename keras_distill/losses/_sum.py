@@ -41,10 +41,10 @@ class Sum(MadeOfLosses):
         dtype: Dtype of the computation, float32 unless said otherwise.
 
     Call arguments:
-        teacher_logits, student_logits: As the losses take them; a pair
-            `(teacher_logits, labels)` first where one of them uses labels.
-        sample_weight: Optional weights that broadcast to `(...)`, unless one of
-            the losses compares whole batches.
+        - teacher_logits, student_logits: As the losses take them; a pair
+          `(teacher_logits, labels)` first where one of them uses labels.
+        - sample_weight: Optional weights that broadcast to `(...)`, unless one
+          of the losses compares whole batches.
 
     Returns:
         The mean over examples, or what `reduction` asks for.

@@ -5,7 +5,8 @@ import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
+
+from keras_distill.plotting._shown import ShownFigure
 
 _NAMED = 40  # More names than this cannot be read side by side.
 _DRAWN = 1500  # More rows than this are drawn as means of several.
@@ -59,7 +60,7 @@ def class_covariance(
     each = len(order) <= _NAMED
     side = max(5.0, _INCH * len(order)) if each else 8.0
     beside = 3.8 if found.class_names and not each else 2.0
-    figure = Figure((side + beside, side), layout="constrained")
+    figure = ShownFigure((side + beside, side), layout="constrained")
     axes = figure.add_subplot()
     _draw(figure, axes, matrix)
     _part(axes, groups, matrix.factor)

@@ -4,8 +4,9 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from keras_distill.plotting._shown import ShownFigure
 
 # Of Okabe and Ito, which colour-blind readers tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -56,7 +57,8 @@ def search(tuner: Any, path: str | os.PathLike[str] | None = None) -> Any:
     names = _searched(trials, spaces)
     columns = min(_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = Figure((4.2 * columns, 3.6 * rows + 0.4), layout="constrained")
+    size = 4.2 * columns, 3.6 * rows + 0.4
+    figure = ShownFigure(size, layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     objective = tuner.oracle.objective
     best = {"max": max, "min": min}[objective.direction](trials)
