@@ -246,10 +246,11 @@ def not_shared(teacher: keras.Model, student: keras.Model) -> None:
 
 def _owns_trainable_state(layer: Any) -> bool:
     """Whether training may change it: weights, moving averages, seeds."""
-    unbuilt = not layer.built and not sublayers(layer)
     own = own_variables(layer)
+    unbuilt = not layer.built and not sublayers(layer)
     if hasattr(layer, "adapt"):  # Which alone sets what is no weight.
         own = [variable for variable in own if variable.trainable]
+        unbuilt = False  # The lookup in a TextVectorization always is.
     return layer.trainable and (unbuilt or bool(own))
 
 

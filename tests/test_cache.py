@@ -206,6 +206,28 @@ def test_every_kind_of_dataset_gives_the_same_bytes(name, folder, tmp_path):
     assert caching.contents(tmp_path) == caching.contents(folder)
 
 
+WRAPPED = {
+    "classes": lambda model: kd.select_classes(model, [2, 0]),
+    "ensemble": lambda model: kd.Ensemble([model]),
+    "probabilities": kd.LogProbabilities,
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_examples_are_told_from_batches_also_for_models_of_models(
+    name, tmp_path
+):
+    model = WRAPPED[name](
+        keras.Sequential(
+            [keras.Input((models.FEATURES,)), keras.layers.Dense(3, "softplus")]
+        )
+    )
+    x, y = caching.data()
+    cache = caching.build(tmp_path, model, caching.grain_examples(x, y))
+    expected = models.logits(model, x)
+    np.testing.assert_allclose(cache.logits(), expected, rtol=1e-5)
+
+
 DROPPING = {
     "grain": lambda *data: caching.grain_examples(*data).batch(
         BATCH, drop_remainder=True

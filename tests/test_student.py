@@ -181,6 +181,32 @@ def test_an_adapted_normalization_may_be_shared(run_eagerly):
     assert logs == models.fit(apart, X, Y, epochs=2)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="only TensorFlow has tensors of strings",
+)
+def test_an_adapted_vocabulary_may_be_shared():
+    import tensorflow as tf
+
+    texts = tf.constant(["a plot", "a fit", "a mean", "a fit"])
+    shared = layers.TextVectorization(
+        output_mode="tf_idf", pad_to_max_tokens=True, max_tokens=models.FEATURES
+    )
+    shared.adapt(texts)
+
+    def classifier(seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((), dtype="string")
+        logits = layers.Dense(models.CLASSES)(shared(inputs))
+        return keras.Model(inputs, logits)
+
+    teacher, student = classifier(2), classifier(1)
+    before = models.snapshot(teacher), models.snapshot(student)
+    models.fit(models.distiller(teacher, student), texts, Y[:4])
+    models.assert_same(models.snapshot(teacher), before[0])
+    assert models.changed(before[1], models.snapshot(student))
+
+
 class Learned(layers.Normalization):
     """Has something to train beside what it adapts to."""
 

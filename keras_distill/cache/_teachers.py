@@ -11,6 +11,7 @@ from keras_distill import _checksums, _kinds, _validation
 from keras_distill._keras import graph
 from keras_distill._keras.fingerprint import fingerprint as of_weights
 from keras_distill._keras.frozen import FrozenModel
+from keras_distill._keras.wrapping import Wrapping
 from keras_distill.cache import _records
 
 # Takes a batch of NumPy arrays; what it returns gives float32 logits when it is
@@ -108,8 +109,8 @@ def _of_model(outputs: Any) -> np.ndarray:
 
 def _input_shapes(model: Any) -> list[tuple] | None:
     """Shapes of one example's inputs, None where they are not known."""
-    if hasattr(model, "members"):  # Those of an ensemble's first member.
-        return _input_shapes(model.members[0])
+    if isinstance(model, Wrapping):
+        return _input_shapes(model.wrapped()[0])
     if getattr(model, "inputs", None):
         return [tuple(tensor.shape[1:]) for tensor in model.inputs]
     shape = (model.get_build_config() or {}).get("input_shape")
