@@ -22,6 +22,7 @@ import numpy as np
 from keras import distribution
 
 import keras_distill as kd
+from keras_distill._keras import digests
 
 folder, ADDRESS, *numbers = sys.argv[1:]
 FOLDER, (PROCESS, PROCESSES, *LAST) = pathlib.Path(folder), map(int, numbers)
@@ -94,6 +95,22 @@ def files(made, teacher):
     return found | {"best": last.predict(X, **SILENT).tolist()}
 
 
+def layouts():
+    """Sums of one array however it lies on a grid of two by two devices."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    mesh = jax.make_mesh((2, 2), ("a", "b"))
+    array = np.arange(48, dtype="float32").reshape(4, 3, 4)
+    places = [(), ("a",), (None, None, "b"), ("b", None, "a"), (("a", "b"),)]
+    found = {"NumPy": digests.sums([array]).tolist()}
+    for place in places:
+        sharding = NamedSharding(mesh, PartitionSpec(*place))
+        laid_out = jax.device_put(array, sharding)
+        found[str(place)] = digests.sums([laid_out]).tolist()
+    return found
+
+
 def main():
     if PROCESSES > 1:
         distribution.initialize(ADDRESS, PROCESSES, PROCESS)
@@ -104,6 +121,7 @@ def main():
         teacher, X, FOLDER / f"cache{PROCESS}", **SILENT
     )
     found |= {
+        "layouts": layouts() if PROCESSES == 1 else None,
         "pieces": str(teacher.layers[0].kernel.value.sharding.spec),
         "fingerprint": cache.teacher_fingerprint,
         "logits": cache.logits().tolist(),

@@ -79,6 +79,11 @@ def test_a_fingerprint_is_the_same_wherever_the_pieces_are(alone, both):
     assert len(prints) == 1
 
 
+def test_sums_of_an_array_are_the_same_however_it_lies(alone):
+    expected = alone["layouts"].pop("NumPy")
+    assert list(alone["layouts"].values()) == [expected] * 5
+
+
 def test_a_broken_job_goes_on_to_the_same_end(alone, both):
     assert alone["epochs"] == 4
     for found in both:
