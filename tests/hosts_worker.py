@@ -23,6 +23,7 @@ from keras import distribution
 
 import keras_distill as kd
 from keras_distill._keras import digests
+from keras_distill._keras.frozen import FrozenModel
 
 folder, ADDRESS, *numbers = sys.argv[1:]
 FOLDER, (PROCESS, PROCESSES, *LAST) = pathlib.Path(folder), map(int, numbers)
@@ -111,6 +112,34 @@ def layouts():
     return found
 
 
+def shared(teacher):
+    """Where the logits of a batch lie, and those of one that is not divided.
+
+    The teacher is on each of four devices.
+    """
+    forward = FrozenModel(teacher).compiled()
+    logits = [forward(X[:n]) for n in (16, 13)]
+    return {
+        "rows": sorted(len(s.data) for s in logits[0].addressable_shards),
+        "same": [
+            np.allclose(z, teacher(X[: len(z)]), atol=1e-6) for z in logits
+        ],
+        "count": [len(z) for z in logits],
+    }
+
+
+def on_each_device():
+    """What is computed with a teacher that is on each of all devices."""
+    distribution.set_distribution(
+        distribution.DataParallel(auto_shard_dataset=False)
+    )
+    teacher = network(8, 1, "teacher")
+    if PROCESSES == 1:
+        return shared(teacher)
+    own = X[8 * PROCESS :][:8]
+    return np.asarray(FrozenModel(teacher).compiled()(own)).tolist()
+
+
 def main():
     if PROCESSES > 1:
         distribution.initialize(ADDRESS, PROCESSES, PROCESS)
@@ -118,7 +147,7 @@ def main():
     teacher = network(8, 1, "teacher")
     made, found = trained(teacher)
     cache = kd.TeacherCache.build(
-        teacher, X, FOLDER / f"cache{PROCESS}", **SILENT
+        teacher, X, FOLDER / f"cache{PROCESS}", dtype="float32", **SILENT
     )
     found |= {
         "layouts": layouts() if PROCESSES == 1 else None,
@@ -129,6 +158,7 @@ def main():
         "predicted": made.predict(X, **SILENT).tolist(),
         **files(made, teacher),
     }
+    found["on each device"] = on_each_device()
     (FOLDER / f"{PROCESS}.json").write_text(json.dumps(found))
 
 

@@ -84,6 +84,18 @@ def test_sums_of_an_array_are_the_same_however_it_lies(alone):
     assert list(alone["layouts"].values()) == [expected] * 5
 
 
+def test_each_device_computes_its_share_of_a_batch(alone):
+    found = alone["on each device"]
+    assert found["rows"] == [4, 4, 4, 4]
+    assert found["count"] == [16, 13] and found["same"] == [True, True]
+
+
+def test_processes_compute_by_themselves_where_each_has_all(alone, both):
+    """On data of their own, as for a part of a cache."""
+    found = np.concatenate([one["on each device"] for one in both])
+    np.testing.assert_allclose(found, alone["logits"], atol=1e-5)
+
+
 def test_a_broken_job_goes_on_to_the_same_end(alone, both):
     assert alone["epochs"] == 4
     for found in both:

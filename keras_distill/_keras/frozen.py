@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._keras import layout
 from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.layers import all_layers
 from keras_distill._keras.wrapping import Wrapping
@@ -63,7 +64,7 @@ class FrozenModel:
             import jax
 
             step = jax.jit(lambda values, x: self(x, values))
-            return lambda x: step(self.values(), x)
+            return lambda x: layout.run(step, self.values(), x)
         if backend == "tensorflow":
             import tensorflow as tf
 
