@@ -125,7 +125,28 @@ def shared(teacher):
             np.allclose(z, teacher(X[: len(z)]), atol=1e-6) for z in logits
         ],
         "count": [len(z) for z in logits],
+        "refused": refusals(teacher),
     }
+
+
+def refusals(teacher):
+    """What batches that four devices do not share evenly are met with."""
+    made = distiller(teacher)
+    odd, even = (X[:13], Y[:13]), (X, Y)
+    pairs = {
+        "x": lambda: made.fit(*odd, **RUN),
+        "split": lambda: made.fit(*even, validation_split=0.1, **RUN),
+        "validation": lambda: made.fit(*even, validation_data=odd, **RUN),
+        "evaluate": lambda: made.evaluate(*odd, **SILENT),
+        "fidelity": lambda: kd.evaluate_fidelity(teacher, made, odd, **SILENT),
+    }
+    found = {}
+    for name, call in pairs.items():
+        try:
+            found[name] = str(call())
+        except ValueError as error:
+            found[name] = str(error)
+    return found | {"updates": int(made.optimizer.iterations)}
 
 
 def on_each_device():

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -88,6 +89,23 @@ def test_each_device_computes_its_share_of_a_batch(alone):
     found = alone["on each device"]
     assert found["rows"] == [4, 4, 4, 4]
     assert found["count"] == [16, 13] and found["same"] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "call, received",
+    [
+        ("x", "`x` .* Received: 13 examples in batches of 8, .* one has 5"),
+        ("split", "`x` .* Received: 14 examples in batches of 8, .* has 6"),
+        ("validation", "`validation_data` .* Received: 13 examples"),
+        ("evaluate", "Received: a batch of another size"),
+        ("fidelity", "Received: a batch of another size"),
+    ],
+)
+def test_batches_that_devices_do_not_share_are_refused(alone, call, received):
+    found = alone["on each device"]["refused"]
+    message = f"{received}.* a multiple of 4, and leave out a smaller last"
+    assert re.search(message, found[call]), found[call]
+    assert found["updates"] == 0
 
 
 def test_processes_compute_by_themselves_where_each_has_all(alone, both):

@@ -1,6 +1,7 @@
-"""On which devices a batch lies that no training loop of Keras has laid out."""
+"""How batches lie on the devices of JAX, in Keras's training loops and here."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -45,11 +46,65 @@ def _laid_out(inputs: Any) -> Any:
     import jax
 
     distribution: Any = keras.distribution.distribution()
-    mesh = distribution.device_mesh
-    shape = dict(zip(mesh.axis_names, mesh.shape, strict=True))
-    missing = -len(inputs) % shape[distribution.batch_dim_name]
+    missing = -len(inputs) % _rows_of_mesh(distribution)
     if missing and len(inputs):
         inputs = np.asarray(inputs)
         inputs = np.concatenate([inputs, *[inputs[-1:]] * missing])
     layout = distribution.get_data_layout(inputs.shape)
     return jax.device_put(inputs, layout.backend_layout)
+
+
+def shares() -> int:
+    """Into how many parts a process divides the batches of Keras's loops."""
+    if keras.backend.backend() != "jax":
+        return 1
+    distribution: Any = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    import jax
+
+    return max(1, _rows_of_mesh(distribution) // jax.process_count())
+
+
+def require_divided(name: str, rows: int, batch_size: int) -> None:
+    """Refuses batches of arrays that the devices would not share evenly."""
+    parts, last = shares(), rows % batch_size
+    if parts == 1:
+        return
+    sizes = [batch_size] * (rows >= batch_size) + [last] * (last > 0)
+    uneven = [size for size in sizes if size % parts]
+    if uneven:
+        raise ValueError(
+            f"Each batch of `{name}` must be divided evenly over {parts} "
+            f"devices. Received: {rows} examples in batches of {batch_size}, "
+            f"of which one has {uneven[0]}. {_fix(parts)}"
+        )
+
+
+@contextlib.contextmanager
+def divided() -> Iterator[None]:
+    """Says of JAX's error for such a batch of a dataset what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error).__name__ != "IndivisibleError":
+            raise
+        raise ValueError(
+            f"Each batch must be divided evenly over {shares()} devices. "
+            f"Received: a batch of another size. {_fix(shares())} JAX says: "
+            f"{error}"
+        ) from error
+
+
+def _fix(parts: int) -> str:
+    return (
+        f"Choose a batch size that is a multiple of {parts}, and leave out a "
+        "smaller last batch: arrays without their last examples, or "
+        "dataset.batch(size, drop_remainder=True)."
+    )
+
+
+def _rows_of_mesh(distribution: Any) -> int:
+    mesh = distribution.device_mesh
+    shape = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    return shape[distribution.batch_dim_name]
