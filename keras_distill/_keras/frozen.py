@@ -32,6 +32,7 @@ class FrozenModel:
         self.model = model
         self._other = other
         self._own: list | None = None
+        self._placed = layout.Placed()
         # Stands for the model where a step is remembered, and does not hold it.
         self.key = object()
 
@@ -45,7 +46,7 @@ class FrozenModel:
             self.key = object()
 
     def values(self) -> list:
-        return [variable.value for variable in self._own_variables()]
+        return self._placed.of(self._own_variables())
 
     def compiled(self) -> Callable[[Tensor], Tensor]:
         """The call on `x` alone, compiled as Keras would for `predict`."""

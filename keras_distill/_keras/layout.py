@@ -34,6 +34,44 @@ def run(step: Callable, values: list, x: Any) -> Any:
     return keras.tree.map_structure(lambda found: found[:rows], outputs)
 
 
+class Placed:
+    """Values of variables on all devices, each moved there once.
+
+    Those of a model that was made before the distribution lie on one device,
+    from which each step would move them.
+    """
+
+    def __init__(self) -> None:
+        self._distribution: Any = None
+        self._moved: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, variables: list) -> list:
+        distribution = None
+        if keras.backend.backend() == "jax":
+            distribution = keras.distribution.distribution()
+        if distribution is not self._distribution:
+            self._distribution, self._moved = distribution, {}
+        if distribution is None:
+            return [variable.value for variable in variables]
+        return [self._of(variable) for variable in variables]
+
+    def _of(self, variable: Any) -> Any:
+        import jax
+
+        value, (before, moved) = variable.value, self._known(variable)
+        if value is before:
+            return moved
+        layout = self._distribution.get_variable_layout(variable)
+        here = layout.backend_layout
+        if len(value.sharding.device_set) < len(here.device_set):
+            value = jax.device_put(value, here)
+        self._moved[id(variable)] = variable.value, value
+        return value
+
+    def _known(self, variable: Any) -> tuple[Any, Any]:
+        return self._moved.get(id(variable), (None, None))
+
+
 def _own(values: list) -> list:
     """The values as this process has them, if it has them all."""
     if not all(v.is_fully_replicated or v.is_fully_addressable for v in values):
