@@ -9,7 +9,7 @@ Memory is what the compiler of JAX plans, for 8 sequences of 512 tokens and
 logits, 4 x 64 x 32,000, interleaved, medians over repeats:
   ours       the class, as a Distiller calls it
   plain      the function of the same equation, which keeps what it made
-and each with Keras's SparseCategoricalCrossentropy beside it, whose memory alone
+and each with Keras's SparseCategoricalCrossentropy beside it, whose own memory
 is there for comparison.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.speed.large_outputs
