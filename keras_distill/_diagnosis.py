@@ -18,6 +18,7 @@ from keras_distill.distiller import Distiller
 from keras_distill.losses import soft_targets, ttm
 
 Tensor = Any
+_LEAST = 1e-30
 
 
 class Diagnosis:
@@ -41,8 +42,7 @@ class Diagnosis:
         for batch in watched:
             count = len(batch.teacher_logits)
             found, slopes = self._measured(batch)
-            for name, value in found.items():
-                value = float(ops.convert_to_numpy(value))
+            for name, value in _numbers(found).items():
                 sums[name] = sums.get(name, 0.0) + value
             for name, slope in slopes.items():
                 parts = [count * part for part in slope]
@@ -98,6 +98,9 @@ class Diagnosis:
         measures = entropies(teacher_logits, student_logits, temperature)
         sums = {name: ops.sum(weight * m) for name, m in measures.items()}
         sums["weight"] = ops.sum(weight)
+        mean = sums["power_sum"] / ops.maximum(sums["weight"], _LEAST)
+        away = ops.square(measures["power_sum"] - mean)
+        sums["power_sum_sd"] = ops.sum(weight * away)
         return sums, self._gradients(values, numbers, batch)
 
     def _gradients(
@@ -179,7 +182,6 @@ def entropies(v: Tensor, z: Tensor, temperature: Any) -> dict[str, Tensor]:
         "divergence": ttm(v, z, temperature),
         "tempered_divergence": tempered,
         "power_sum": power_sum,
-        "power_sum_sd": power_sum**2,
     }
 
 
@@ -191,6 +193,19 @@ def _as_tensors(numbers: dict) -> dict:
 
 def _added(one: list, other: list) -> list:
     return [a + b for a, b in zip(one, other, strict=True)]
+
+
+def _numbers(sums: dict[str, Tensor]) -> dict[str, float]:
+    """Sums of a batch; squares no longer from its mean, but from 0.
+
+    In float32 they would be too large for what the power sums differ by.
+    """
+    found = {
+        name: float(ops.convert_to_numpy(value)) for name, value in sums.items()
+    }
+    weight = max(found["weight"], _LEAST)
+    found["power_sum_sd"] += found["power_sum"] ** 2 / weight
+    return found
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from keras_distill import (
     _validation,
 )
 from keras_distill._inputs import same_inputs
-from keras_distill._keras import graph
+from keras_distill._keras import graph, layout
 from keras_distill._keras.frozen import FrozenModel, supports_jit
 from keras_distill._keras.jax import unfed
 from keras_distill._keras.trainer import FedModel
@@ -115,7 +115,8 @@ def evaluate_fidelity(
     with warnings.catch_warnings():
         # Keras says so at the end of every generator.
         warnings.filterwarnings("ignore", "Your input ran out of data")
-        comparison.evaluate(x, y, batch_size, verbose, sample_weight)
+        with layout.divided():
+            comparison.evaluate(x, y, batch_size, verbose, sample_weight)
     comparison.require_classes()
     if not float(comparison.weight_seen):
         raise ValueError(

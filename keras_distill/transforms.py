@@ -166,8 +166,12 @@ def _with_classes(logits: Tensor) -> Tensor:
 
 
 def _log_power_sum(logits: Tensor, gamma: float) -> Tensor:
-    # log_softmax first takes a common offset out before anything is rounded.
-    return ops.logsumexp(gamma * ops.log_softmax(logits, axis=-1), axis=-1)
+    # A common offset is taken out before anything is rounded; it has no
+    # gradient. This makes no array of the log-softmax.
+    largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    logits = logits - largest
+    powers = ops.sum(ops.exp(gamma * logits), axis=-1)
+    return ops.log(powers) - gamma * ops.log(ops.sum(ops.exp(logits), axis=-1))
 
 
 def _renyi_entropy_far_from_shannon(logits: Tensor, order: Any) -> Tensor:

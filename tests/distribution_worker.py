@@ -159,6 +159,26 @@ def watched():
     return make_distiller(teacher).fit(*data, callbacks=watches, **fit).history
 
 
+def moved():
+    """On how many devices a step finds the weights of a teacher from outside.
+
+    And which of them it finds where they were a step before, of which one was
+    set in between.
+    """
+    teacher = make_teacher()
+    with two_devices():
+        distiller = make_distiller(teacher)
+        first, _ = distiller.fed_values("train")
+        teacher.layers[0].bias.assign(np.ones(16))
+        second, _ = distiller.fed_values("train")
+    pairs = list(zip(first, second, strict=True))
+    return {
+        "devices": [len(value.sharding.device_set) for value in second],
+        "same": [one is other for one, other in pairs],
+        "bias": np.asarray(second[1]).tolist(),
+    }
+
+
 def refused_on_two_devices():
     """What a fit says whose teacher gives nothing but NaN, 8 times 3."""
     with two_devices():
@@ -188,6 +208,7 @@ def main():
         results["watched, two"] = watched()
         results["whole batches, two"] = logs_of_whole_batches()
     if keras.backend.backend() == "jax":
+        results["moved"] = moved()
         results["second loss, one"] = logs_of_a_second_loss()
         with two_devices():
             results["second loss, two"] = logs_of_a_second_loss()

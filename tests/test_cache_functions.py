@@ -256,7 +256,7 @@ def test_another_teacher_does_not_open_the_cache(tmp_path):
     for teacher in (None, logits):
         with pytest.raises(ValueError, match=message):
             kd.TeacherCache(tmp_path, teacher, fingerprint="v4")
-    message = r"fingerprint [0-9a-f]{12}\.\.\., expected 'my-model@v3'. Build"
+    message = r"fingerprint 2-[0-9a-f]{12}\.\.\., expected 'my-model@v3'. Build"
     with pytest.raises(ValueError, match=message):
         kd.TeacherCache(tmp_path, caching.teacher())
     with pytest.raises(ValueError, match="needs a `fingerprint`"):

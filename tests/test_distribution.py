@@ -50,6 +50,16 @@ def test_two_devices_learn_what_one_does(results, teacher):
     assert_close(two["weights"], one["weights"])
 
 
+@pytest.mark.skipif(
+    BACKEND != "jax", reason="only on JAX are the values of a teacher data"
+)
+def test_a_teacher_from_outside_is_moved_to_all_devices_once(results):
+    found = results["moved"]
+    assert found["devices"] == [2] * 8
+    assert found["same"] == [True, False, *[True] * 6]
+    assert found["bias"] == [1.0] * 16
+
+
 @not_torch
 def test_the_first_step_on_two_devices_is_looked_at_as_a_whole(results):
     assert "not finite. Received: 24 of 24 values" in results["refused"]

@@ -3,13 +3,16 @@
 import hashlib
 import json
 import operator
+import re
 import weakref
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_distill._keras import digests
 from keras_distill._keras.layers import all_layers
 
+_VERSION = "2"  # At each change of what follows, files of before are refused.
 _NOT_THE_TEACHER = ("name", "dtype", "seed")
 
 
@@ -23,19 +26,22 @@ _KNOWN: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def fingerprint(model: keras.Model) -> str:
-    """SHA-256 of a model's weights and of the layers that use them.
+    """A digest of a model's weights and of the layers that use them.
 
     The digest covers, in the model's order, the class of each layer, the
     numbers and strings in its config (units, strides, activation, scale and so
-    on), and the shape, dtype and bytes of each weight. It leaves out what may
+    on), and the shape, dtype and bits of each weight. It leaves out what may
     differ for one and the same teacher: names, seeds, `trainable` and other
-    flags.
+    flags, and on which devices its weights lie.
+
+    Where they are spread over the processes of JAX, each adds up its own, and
+    all must call this.
 
     Args:
         model: A built Keras model.
 
     Returns:
-        64 hexadecimal digits.
+        A version, and 64 hexadecimal digits.
 
     Raises:
         ValueError: If the model is not built and so has no weights yet.
@@ -67,13 +73,23 @@ def _same(known: _Known, layers: str, values: list) -> bool:
 
 
 def _digest(layers: str, model: keras.Model) -> str:
-    digest = hashlib.sha256(layers.encode())
-    for variable in model.weights:
-        array = keras.ops.convert_to_numpy(variable.value)
-        header = [list(array.shape), str(variable.dtype)]
-        digest.update(json.dumps(header).encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    sums = digests.sums([variable.value for variable in model.weights])
+    weights = [
+        [list(variable.shape), str(variable.dtype), *map(int, found)]
+        for variable, found in zip(model.weights, sums, strict=True)
+    ]
+    digest = hashlib.sha256(f"{layers}\n{json.dumps(weights)}".encode())
+    return f"{_VERSION}-{digest.hexdigest()}"
+
+
+def shown(found: str) -> str:
+    """A fingerprint as errors show it; that of a function is the user's."""
+    match = re.fullmatch(r"(\d+-)?[0-9a-f]{64}", found)
+    if match is None:
+        return repr(found)
+    short = f"{found[: match.end(1) + 12 if match[1] else 12]}..."
+    now = match[1] == f"{_VERSION}-"
+    return short if now else f"{short} of another version of keras_distill"
 
 
 def _layer(layer: keras.layers.Layer) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._keras import layout
 from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.layers import all_layers
 from keras_distill._keras.wrapping import Wrapping
@@ -31,6 +32,7 @@ class FrozenModel:
         self.model = model
         self._other = other
         self._own: list | None = None
+        self._placed = layout.Placed()
         # Stands for the model where a step is remembered, and does not hold it.
         self.key = object()
 
@@ -44,7 +46,7 @@ class FrozenModel:
             self.key = object()
 
     def values(self) -> list:
-        return [variable.value for variable in self._own_variables()]
+        return self._placed.of(self._own_variables())
 
     def compiled(self) -> Callable[[Tensor], Tensor]:
         """The call on `x` alone, compiled as Keras would for `predict`."""
@@ -63,7 +65,7 @@ class FrozenModel:
             import jax
 
             step = jax.jit(lambda values, x: self(x, values))
-            return lambda x: step(self.values(), x)
+            return lambda x: layout.run(step, self.values(), x)
         if backend == "tensorflow":
             import tensorflow as tf
 

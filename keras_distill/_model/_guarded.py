@@ -1,12 +1,14 @@
 """What a Distiller looks at before one of Keras's loops begins."""
 
+import inspect
+import math
 from typing import Any
 
 import keras
 
 from keras_distill import _attached, _data_checks
 from keras_distill._compiled import Checked
-from keras_distill._keras import trainer
+from keras_distill._keras import layout, trainer
 from keras_distill._model._logs import Logged
 from keras_distill._model._ported import (
     refuse_losses_of_others,
@@ -15,6 +17,8 @@ from keras_distill._model._ported import (
 from keras_distill._model._student import warn_of_augmentation
 from keras_distill._model._terms import Termed
 from keras_distill._objective import losses_of, require_something
+
+_BATCH_SIZE = 32  # That of Keras.
 
 
 class Guarded(Logged, Termed):
@@ -72,8 +76,11 @@ class Guarded(Logged, Termed):
         if self._objective.has_soft_loss or self._objective.has_features:
             warn_of_augmentation(self.student)
         self._check_compiled()
+        given = inspect.signature(keras.Model.fit).bind_partial
+        _require_divided(given(self, x, y, *args, **kwargs).arguments)
         self._first_step.report.ask()
-        return super().fit(x, y, *args, **kwargs)
+        with layout.divided():
+            return super().fit(x, y, *args, **kwargs)
 
     def _check_validation(
         self,
@@ -93,10 +100,36 @@ class Guarded(Logged, Termed):
         """As `keras.Model.evaluate`; also of what a cache attached."""
         x, y = _attached.unpack(x, y, kwargs)
         self._check_compiled()
-        with self._phase(training=False):
+        with self._phase(training=False), layout.divided():
             return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.predict`; also of what a cache attached."""
         x = x[0] if _attached.is_attached(x) else x
-        return super().predict(x, *args, **kwargs)
+        with layout.divided():
+            return super().predict(x, *args, **kwargs)
+
+
+def _require_divided(given: dict) -> None:
+    """Refuses arrays whose last batch the devices would not share evenly."""
+    size = given.get("batch_size") or _BATCH_SIZE
+    sizes = {"x": size, "validation_data": given.get("validation_batch_size")}
+    rows = _rows(given.get("x"))
+    found = {"x": rows, "validation_data": None}
+    held_out = given.get("validation_data")
+    if isinstance(held_out, tuple | list):
+        found["validation_data"] = _rows(held_out[0])
+    elif held_out is None and rows and given.get("validation_split"):
+        found["x"] = math.floor(rows * (1.0 - given["validation_split"]))
+        found["validation_data"] = rows - found["x"]
+    for name, count in found.items():
+        if count is not None:
+            layout.require_divided(name, count, sizes[name] or size)
+
+
+def _rows(x: Any) -> int | None:
+    """How many examples arrays have; None where only a batch would tell."""
+    if isinstance(x, _attached.WithTeacherLogits):
+        x = x.inputs
+    first = keras.tree.flatten(x)[0]
+    return len(first) if hasattr(first, "shape") else None

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_distill._keras.fingerprint import fingerprint
+from keras_distill._keras.fingerprint import fingerprint, shown
 from keras_distill._keras.saving import writes_legacy_file
 from keras_distill._keras.trainer import FedModel
 
@@ -33,13 +33,13 @@ class Identity:
     def write(self, store: Any, teacher: keras.Model | None) -> None:
         found = self.of(teacher)
         if found is not None:
-            store[_KEY] = list(bytes.fromhex(found))
+            store[_KEY] = list(found.encode())
             self._written.add(found)
 
     def read(self, store: Any, teacher: keras.Model | None) -> None:
         if _KEY not in store.keys():
             return
-        stored = bytes(int(byte) for byte in store[_KEY]).hex()
+        stored = _text(bytes(int(byte) for byte in store[_KEY]))
         if teacher is None:
             self.expected = stored
         elif stored not in self._written:
@@ -63,13 +63,18 @@ def _same(teacher: keras.Model, expected: str) -> None:
     if found != expected:
         raise ValueError(
             "This Distiller was trained by another teacher. Received: a "
-            f"teacher with fingerprint {found[:12]}..., expected "
-            f"{expected[:12]}... Pass the teacher it was trained with: one "
+            f"teacher with fingerprint {shown(found)}, expected "
+            f"{shown(expected)}. Pass the teacher it was trained with: one "
             "that changes during training, as a mean teacher, with the weights "
             "that it had when the file was written, from a file of its own. Or "
             "make a new kd.Distiller(teacher, distiller.student, ...) to go on "
             "with another one."
         )
+
+
+def _text(stored: bytes) -> str:
+    # Of the first version, the digest as it is.
+    return stored.hex() if len(stored) == 32 else stored.decode()
 
 
 class Saved(FedModel):

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
 from keras import ops
 
+from keras_distill._keras import memory
 from keras_distill._keras.numbers import having
 
 Tensor = Any
@@ -42,9 +42,8 @@ def with_labels(loss: Any, labels: Any) -> Callable[..., Tensor]:
         student_logits: Tensor,
         sample_weight: Any = None,
     ) -> Tensor:
-        # Not what the loss makes of a call from outside, with a pair.
-        keras_call = keras.losses.Loss.__call__
-        return keras_call(bound, teacher_logits, student_logits, sample_weight)
+        logits = teacher_logits, student_logits
+        return memory.called(bound, *logits, sample_weight)
 
     return called
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from keras_distill import _checksums, _validation
+from keras_distill._keras.fingerprint import shown
 from keras_distill.cache import _records, _shards
 from keras_distill.cache._batches import Source
-from keras_distill.cache._teachers import Forward, shown
+from keras_distill.cache._teachers import Forward
 
 # A shard is what a killed build can lose at most.
 _SHARD_EXAMPLES, _SHARD_BYTES = 8192, 2**26

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from keras_distill import _checksums
+from keras_distill._keras.fingerprint import shown
 from keras_distill.cache._batches import Source
-from keras_distill.cache._teachers import fingerprint_of, shown
+from keras_distill.cache._teachers import fingerprint_of
 
 _ORDER_ADVICE = (
     "The dataset is shuffled, augmented, filtered or another one than when the "

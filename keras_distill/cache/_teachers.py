@@ -1,6 +1,5 @@
 """Teachers: Keras models, and functions of a batch that bear a fingerprint."""
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -77,13 +76,6 @@ def _require_function(value: Any) -> None:
         f"`fingerprint`. Received: teacher={value!r} of type "
         f"{type(value).__name__}. {hint}"
     )
-
-
-def shown(fingerprint: str) -> str:
-    """A fingerprint as errors show it."""
-    if re.fullmatch("[0-9a-f]{64}", fingerprint):
-        return f"{fingerprint[:12]}..."
-    return repr(fingerprint)
 
 
 # Keras models.

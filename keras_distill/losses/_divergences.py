@@ -88,11 +88,13 @@ def jensen_shannon(
     log_p, log_q, t = _tempered(teacher_logits, student_logits, temperature)
     share = _validation.number_of(log_p, "teacher_share", teacher_share, _share)
     log_share, log_rest = _logs(share)
-    # Not by logaddexp, which Keras takes in float32.
-    parts = ops.stack([log_share + log_p, log_rest + log_q])
-    log_m = ops.logsumexp(parts, axis=0)
-    of_teacher = share * kl_divergence(log_p, log_m)
-    return t**2 * (of_teacher + (1 - share) * kl_divergence(log_q, log_m))
+    # log m - log p and log m - log q, whichever of both is larger.
+    odds = log_rest + log_q - log_share - log_p
+    from_p = log_share + ops.softplus(odds)
+    from_q = log_rest + ops.softplus(-odds)
+    parts = share * ops.exp(log_p) * from_p
+    parts = parts + (1 - share) * ops.exp(log_q) * from_q
+    return -(t**2) * ops.sum(parts, axis=-1)
 
 
 def _tempered(

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_distill import _kinds, transforms
 from keras_distill._registration import register
 from keras_distill.losses._logits import pair
+from keras_distill.losses._recomputed import RecomputedLoss
 
 Tensor = Any
 
@@ -42,7 +42,7 @@ def hard_labels(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
 
 
 @register
-class HardLabels(keras.losses.Loss):
+class HardLabels(RecomputedLoss):
     """Cross-entropy with the teacher's most probable class.
 
     Formula: `-log softmax(z)_k` with `k = argmax_i v_i`, Touvron et al. 2021

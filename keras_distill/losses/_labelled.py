@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import keras
-
 from keras_distill._objective import with_labels
+from keras_distill.losses._recomputed import RecomputedLoss
 
 Tensor = Any
 
 
-class LabelledLoss(keras.losses.Loss):
+class LabelledLoss(RecomputedLoss):
     """A loss that is called with a pair where it `uses_labels`."""
 
     uses_labels = False

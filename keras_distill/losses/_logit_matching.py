@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_distill import _kinds
 from keras_distill._registration import register
 from keras_distill.losses._logits import mean, pair
+from keras_distill.losses._recomputed import RecomputedLoss
 
 Tensor = Any
 
@@ -40,7 +40,7 @@ def logit_matching(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
 
 
 @register
-class LogitMatching(keras.losses.Loss):
+class LogitMatching(RecomputedLoss):
     """Logit matching, the high-temperature limit of `kd.losses.SoftTargets`.
 
     Formula: `1/(2N) sum_i ((z_i - mean z) - (v_i - mean v))^2`, Hinton et al.

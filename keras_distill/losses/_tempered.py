@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from keras_distill import _kinds, _schedules, _validation
+from keras_distill.losses._recomputed import RecomputedLoss
 
 
 class Number:
@@ -36,7 +35,7 @@ def a_temperature() -> Any:
     return Number(lambda _, value: _validation.temperature(value))
 
 
-class NumberedLoss(keras.losses.Loss):
+class NumberedLoss(RecomputedLoss):
     """A loss whose `numbers` are in its config."""
 
     numbers: tuple[str, ...]

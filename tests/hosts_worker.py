@@ -1,0 +1,186 @@
+"""One of the processes of a job on JAX, on four simulated devices in all.
+
+    hosts_worker.py FOLDER ADDRESS PROCESS PROCESSES [EPOCH]
+
+It writes what it found to FOLDER, as JSON. At the end of EPOCH, if there is
+one, the last process breaks down.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    f"--xla_force_host_platform_device_count={4 // int(sys.argv[4])}"
+)
+
+import keras
+import numpy as np
+from keras import distribution
+
+import keras_distill as kd
+from keras_distill._keras import digests
+from keras_distill._keras.frozen import FrozenModel
+
+folder, ADDRESS, *numbers = sys.argv[1:]
+FOLDER, (PROCESS, PROCESSES, *LAST) = pathlib.Path(folder), map(int, numbers)
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(16, 8)).astype("float32")
+Y = RANDOM.integers(4, size=16)
+CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+SILENT = {"batch_size": 8, "verbose": 0}
+RUN = {"shuffle": False, **SILENT}
+
+
+def network(units, seed, name):
+    keras.utils.set_random_seed(seed)
+    hidden = keras.layers.Dense(units, "relu", name="hidden")
+    layers = [keras.Input((8,)), hidden, keras.layers.Dense(4, name="logits")]
+    return keras.Sequential(layers, name=name)
+
+
+def spread():
+    """The teacher over all devices, the student on each of them."""
+    mesh = distribution.DeviceMesh((1, 4), ["batch", "model"])
+    layouts = distribution.LayoutMap(mesh)
+    layouts["teacher/hidden/kernel"] = (None, "model")
+    layouts["teacher/logits/kernel"] = ("model", None)
+    return distribution.ModelParallel(
+        layout_map=layouts,
+        batch_dim_name="batch",
+        auto_shard_dataset=False,
+    )
+
+
+def distiller(teacher):
+    loss = kd.losses.SoftTargets(2.0)
+    made = kd.Distiller(teacher, network(4, 2, "student"), loss)
+    made.compile(keras.optimizers.Adam(0.01), CLASSES)
+    return made
+
+
+class Breakdown(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if [epoch] == LAST and PROCESS == PROCESSES - 1:
+            os._exit(1)
+
+
+def trained(teacher):
+    """Goes on where a job was broken off; each process has its own backup."""
+    made = distiller(teacher)
+    backup = keras.callbacks.BackupAndRestore(FOLDER / f"backup{PROCESS}")
+    callbacks = [backup, Breakdown()]
+    logs = made.fit(X, Y, epochs=4, callbacks=callbacks, **RUN).history
+    return made, {"epochs": len(logs["loss"]), "loss": logs["loss"][-1]}
+
+
+def files(made, teacher):
+    """What comes back from each kind of file, as predictions of the student."""
+    name = FOLDER / str(PROCESS)
+    made.save(f"{name}.keras")
+    made.save_weights(f"{name}.weights.h5")
+    loaded = keras.saving.load_model(f"{name}.keras")
+    loaded.teacher = teacher
+    other = distiller(teacher)
+    other.load_weights(f"{name}.weights.h5")
+    found = {
+        "saved": loaded.predict(X, **SILENT).tolist(),
+        "weights": other.predict(X, **SILENT).tolist(),
+    }
+    best = keras.callbacks.ModelCheckpoint(f"{name}.best.keras")
+    other.fit(X, Y, callbacks=[best], **RUN)
+    last = keras.saving.load_model(f"{name}.best.keras")
+    return found | {"best": last.predict(X, **SILENT).tolist()}
+
+
+def layouts():
+    """Sums of one array however it lies on a grid of two by two devices."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    mesh = jax.make_mesh((2, 2), ("a", "b"))
+    array = np.arange(48, dtype="float32").reshape(4, 3, 4)
+    places = [(), ("a",), (None, None, "b"), ("b", None, "a"), (("a", "b"),)]
+    found = {"NumPy": digests.sums([array]).tolist()}
+    for place in places:
+        sharding = NamedSharding(mesh, PartitionSpec(*place))
+        laid_out = jax.device_put(array, sharding)
+        found[str(place)] = digests.sums([laid_out]).tolist()
+    return found
+
+
+def shared(teacher):
+    """Where the logits of a batch lie, and those of one that is not divided.
+
+    The teacher is on each of four devices.
+    """
+    forward = FrozenModel(teacher).compiled()
+    logits = [forward(X[:n]) for n in (16, 13)]
+    return {
+        "rows": sorted(len(s.data) for s in logits[0].addressable_shards),
+        "same": [
+            np.allclose(z, teacher(X[: len(z)]), atol=1e-6) for z in logits
+        ],
+        "count": [len(z) for z in logits],
+        "refused": refusals(teacher),
+    }
+
+
+def refusals(teacher):
+    """What batches that four devices do not share evenly are met with."""
+    made = distiller(teacher)
+    odd, even = (X[:13], Y[:13]), (X, Y)
+    pairs = {
+        "x": lambda: made.fit(*odd, **RUN),
+        "split": lambda: made.fit(*even, validation_split=0.1, **RUN),
+        "validation": lambda: made.fit(*even, validation_data=odd, **RUN),
+        "evaluate": lambda: made.evaluate(*odd, **SILENT),
+        "fidelity": lambda: kd.evaluate_fidelity(teacher, made, odd, **SILENT),
+    }
+    found = {}
+    for name, call in pairs.items():
+        try:
+            found[name] = str(call())
+        except ValueError as error:
+            found[name] = str(error)
+    return found | {"updates": int(made.optimizer.iterations)}
+
+
+def on_each_device():
+    """What is computed with a teacher that is on each of all devices."""
+    distribution.set_distribution(
+        distribution.DataParallel(auto_shard_dataset=False)
+    )
+    teacher = network(8, 1, "teacher")
+    if PROCESSES == 1:
+        return shared(teacher)
+    own = X[8 * PROCESS :][:8]
+    return np.asarray(FrozenModel(teacher).compiled()(own)).tolist()
+
+
+def main():
+    if PROCESSES > 1:
+        distribution.initialize(ADDRESS, PROCESSES, PROCESS)
+    distribution.set_distribution(spread())
+    teacher = network(8, 1, "teacher")
+    made, found = trained(teacher)
+    cache = kd.TeacherCache.build(
+        teacher, X, FOLDER / f"cache{PROCESS}", dtype="float32", **SILENT
+    )
+    found |= {
+        "layouts": layouts() if PROCESSES == 1 else None,
+        "pieces": str(teacher.layers[0].kernel.value.sharding.spec),
+        "fingerprint": cache.teacher_fingerprint,
+        "logits": cache.logits().tolist(),
+        "fidelity": kd.evaluate_fidelity(teacher, made, X, **SILENT),
+        "predicted": made.predict(X, **SILENT).tolist(),
+        **files(made, teacher),
+    }
+    found["on each device"] = on_each_device()
+    (FOLDER / f"{PROCESS}.json").write_text(json.dumps(found))
+
+
+main()

@@ -1,0 +1,83 @@
+"""What a compiled step keeps of large logits, and that nothing else changes."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_distill as kd
+from keras_distill._keras.sample_weights import masking
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "jax",
+    reason="losses are computed again on JAX alone",
+)
+LOGITS = (8, 512, 32_000)  # Of bfloat16; nothing of that size is ever made.
+FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+losses = pytest.mark.parametrize(
+    "loss",
+    [
+        kd.losses.SoftTargets(2.0),
+        kd.losses.TTM(2.0),
+        kd.losses.TTM(2.0, kd.example_weights.entropy),
+        kd.losses.WTTM(2.0),
+        kd.losses.LogitMatching(),
+        kd.losses.ReverseKL(),
+    ],
+    ids=lambda loss: loss.name,
+)
+
+
+def copies(function):
+    """Of float32, which the value and the gradient need beside the logits."""
+    import jax
+
+    logits = jax.ShapeDtypeStruct(LOGITS, "bfloat16")
+    labels = jax.ShapeDtypeStruct(LOGITS[:-1], "int32")
+    step = jax.jit(jax.value_and_grad(function))
+    needed = step.lower(logits, logits, labels).compile().memory_analysis()
+    return needed.temp_size_in_bytes / (4 * math.prod(LOGITS))
+
+
+@losses
+def test_a_loss_of_large_logits_makes_one_copy_at_most(loss):
+    assert copies(lambda z, v, y: loss(v, z)) < 1.01
+
+
+def test_so_does_a_sum_of_losses():
+    both = [kd.losses.SoftTargets(2.0), kd.losses.ReverseKL()]
+    loss = kd.losses.Sum(both)
+    assert copies(lambda z, v, y: loss(v, z)) < 1.01
+
+
+@losses
+def test_a_step_with_labels_makes_one_copy_more_than_labels_do(loss):
+    labels_alone = copies(lambda z, v, y: FROM_LOGITS(y, z))
+    both = copies(lambda z, v, y: loss(v, z) + FROM_LOGITS(y, z))
+    assert both < labels_alone + 1.01 <= 4.02
+
+
+def test_a_mask_and_weights_count_in_what_is_computed_again():
+    import jax
+
+    rng = np.random.default_rng(0)
+    v, z = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    mask = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]], "bool")
+    weight = rng.uniform(size=(3, 4)).astype("float32")
+    loss = kd.losses.SoftTargets(2.0)
+
+    def masked(z):
+        z = ops.convert_to_tensor(z)
+        masking().set_keras_mask(z, mask)
+        return loss(v, z, weight)
+
+    def expected(z):
+        found = kd.losses.soft_targets(v, z, 2.0) * weight * mask
+        return ops.sum(found) / mask.sum()
+
+    found, gradient = jax.jit(jax.value_and_grad(masked))(z)
+    value, slope = jax.value_and_grad(expected)(z)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-7)
