@@ -248,8 +248,9 @@ def finding() -> str:
     result = load("hinton_mnist")
     paper, students = result["paper"], result["students"]
     return (
-        f"Of 10,000 test images a student gets {count(students[LABELS])} "
-        f"wrong from labels and {count(students[SOFT])} from soft targets "
+        f"Of MNIST's 10,000 test images a student gets "
+        f"{count(students[LABELS])} wrong from labels and "
+        f"{count(students[SOFT])} from soft targets "
         f"(paper: {paper[LABELS]} and {paper[SOFT]})."
     )
 
