@@ -1,7 +1,7 @@
 # %% [markdown]
 """Which temperature, and how much of the teacher? A search on digits.
 
-    KERAS_BACKEND=jax python examples/tune_temperature.py          # 3 minutes
+    KERAS_BACKEND=jax python examples/tune_temperature.py          # 4 minutes
     KERAS_BACKEND=jax python examples/tune_temperature.py --short  # seconds
 
 KERAS_BACKEND may be tensorflow or torch as well. Needs keras-tuner, and
@@ -45,6 +45,7 @@ SHORT = "--short" in sys.argv
 TEMPERATURES = [1.0, 4.0] if SHORT else [1.0, 2.0, 4.0, 8.0, 16.0]
 WEIGHTS = [0.25, 1.0] if SHORT else [0.05, 0.25, 0.5, 1.0]
 SEED = 0  # of the students' initial weights
+SOFT = "soft_loss_weight"
 
 # %% [markdown]
 # ## Data
@@ -133,34 +134,35 @@ def hypermodel(**settings):
 
 grid = keras_tuner.HyperParameters()
 grid.Choice("temperature", TEMPERATURES)
-grid.Choice("soft_loss_weight", WEIGHTS)
+grid.Choice(SOFT, WEIGHTS)
 
 # %% [markdown]
 # ## The search
 # One student of so few images says little of its setting. Each setting gets
-# five, and their mean decides. Any other tuner of keras-tuner may take the
-# place of GridSearch.
+# five, and their mean decides.
 
 
 # %%
-def search(name, hypermodel, hyperparameters=None):
+def search(name, hypermodel, Tuner=keras_tuner.GridSearch, x=data, **settings):
     keras.utils.set_random_seed(SEED)
-    tuner = keras_tuner.GridSearch(
+    tuner = Tuner(
         hypermodel,
         "val_accuracy",
-        executions_per_trial=2 if SHORT else 5,
-        hyperparameters=hyperparameters,
         directory=folder.name,
         project_name=name,
+        **settings,
     )
     fit = {"batch_size": 100, "shuffle": False, "verbose": 0}
-    tuner.search(data, validation_data=held_out, **fit)
+    tuner.search(x, validation_data=held_out, **fit)
     return tuner
 
 
-by_teacher = search("teacher and labels", hypermodel(), grid)
+five = {"executions_per_trial": 2 if SHORT else 5}
+by_teacher = search(
+    "teacher and labels", hypermodel(), hyperparameters=grid, **five
+)
 by_labels = search(
-    "labels only", hypermodel(soft_loss_weight=0.0, temperature=1.0)
+    "labels only", hypermodel(soft_loss_weight=0.0, temperature=1.0), **five
 )
 
 # %% [markdown]
@@ -170,7 +172,7 @@ by_labels = search(
 scores = {}
 for trial in by_teacher.oracle.get_best_trials(100):  # All of them.
     setting = trial.hyperparameters
-    scores[setting["temperature"], setting["soft_loss_weight"]] = trial.score
+    scores[setting["temperature"], setting[SOFT]] = trial.score
 print("held-out accuracy, by soft_loss_weight")
 print(f"{'':14}" + "".join(f"{weight:>8g}" for weight in WEIGHTS))
 for temperature in TEMPERATURES:
@@ -179,13 +181,53 @@ for temperature in TEMPERATURES:
 print(f"{'labels only':14}{by_labels.oracle.get_best_trials()[0].score:>8.1%}")
 
 # %% [markdown]
+# ## Without a grid
+# Left to itself, the hypermodel draws temperatures and weights from ranges.
+# RandomSearch trains as many settings as it is told. Hyperband begins with many
+# and drops the poor ones early, for which epochs have to count: here one epoch
+# is a ninth of all passes.
+
+# %%
+ninth = keras.tree.map_structure(lambda part: part[: len(part) // 9], data)
+found = {
+    "RandomSearch": search(
+        "random",
+        hypermodel(),
+        keras_tuner.RandomSearch,
+        max_trials=2 if SHORT else 10,
+        seed=SEED,
+    ),
+    "Hyperband": search(
+        "hyperband",
+        hypermodel(),
+        keras_tuner.Hyperband,
+        ninth,
+        max_epochs=3 if SHORT else 9,
+        seed=SEED,
+    ),
+}
+for name, tuner in found.items():
+    (trial,) = tuner.oracle.get_best_trials()
+    t, weight = (trial.hyperparameters[n] for n in ("temperature", SOFT))
+    print(
+        f"{name}: temperature {t:.1f}, weight {weight:.2f}, {trial.score:.1%} "
+        f"held out; {len(tuner.oracle.trials)} trials"
+    )
+
+# %% [markdown]
+# Every trial of the random search, by its temperature and by its weight:
+
+# %%
+kd.plotting.search(found["RandomSearch"], "search.png")
+
+# %% [markdown]
 # ## The best students
 # The best of either search, on images that had no say in the choice. They are
 # plain Keras models, and may be saved as such.
 
 # %%
 best = by_teacher.get_best_hyperparameters()[0]
-t, weight = best["temperature"], best["soft_loss_weight"]
+t, weight = best["temperature"], best[SOFT]
 print(f"chosen: temperature {t:g}, weight {weight:g}")
 models = {"teacher": teacher}
 models["labels only"] = kd.tuner.best_student(by_labels)
