@@ -167,13 +167,13 @@ def test_each_value_of_a_list_is_checked():
 # The picture.
 
 
-def finished(folder, **kwargs):
+def finished(folder, scores=tuple(np.linspace(0.1, 0.8, 8)), **kwargs):
     kwargs = {"losses": ["TTM", "LogitMatching"], **kwargs}
     model = hypermodel(models.sequential(), **kwargs)
     tuner = kt.RandomSearch(
         model, "val_accuracy", max_trials=8, seed=1, directory=folder
     )
-    scores = iter(np.linspace(0.1, 0.8, 8))
+    scores = iter(scores)
     tuner.run_trial = lambda trial, **kw: {"val_accuracy": next(scores)}
     tuner.search(verbose=0)
     return tuner
@@ -215,6 +215,19 @@ def test_a_search_is_drawn_by_what_was_searched(tmp_path):
         "LogitMatching",
         "TTM",
     ]
+
+
+@once
+def test_of_equal_scores_the_first_is_the_best(tmp_path):
+    tuner = finished(tmp_path, scores=[0.5, 0.9, 0.1, 0.9, *[0.2] * 4])
+    figure = kd.plotting.search(tuner)
+    first, *_ = tuner.oracle.get_best_trials(1)
+    rings = [
+        [*line.get_xdata(), *line.get_ydata()]
+        for line in figure.axes[1].lines
+        if line.get_markersize() == 13
+    ]
+    assert rings == [[first.hyperparameters["soft_loss_weight"], 0.9]]
 
 
 @once

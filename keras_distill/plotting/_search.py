@@ -61,7 +61,8 @@ def search(tuner: Any, path: str | os.PathLike[str] | None = None) -> Any:
     figure = ShownFigure(size, layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     objective = tuner.oracle.objective
-    best = {"max": max, "min": min}[objective.direction](trials)
+    extreme = {"max": max, "min": min}[objective.direction]
+    best = extreme(trials, key=lambda trial: trial.score)
     colours = _colours(trials)
     for axes, name in zip(panels, names, strict=False):
         _panel(axes, name, spaces[name], trials, best, colours)
