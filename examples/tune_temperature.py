@@ -18,6 +18,8 @@ Expected on JAX:
     temperature 8    93.6%   94.8%   94.8%   95.4%
     temperature 16   94.3%   95.2%   94.9%   95.3%
     labels only      89.5%
+    RandomSearch: temperature 3.8, weight 0.46, 96.0% held out; 10 trials
+    Hyperband: temperature 13.4, weight 0.96, 96.7% held out; 23 trials
     chosen: temperature 2, weight 1
     test, teacher      97.8%
     test, labels only  91.1%
@@ -25,7 +27,9 @@ Expected on JAX:
 
 Every setting beats the labels. Temperature 1 and weight 0.05 lose 1 to 4
 points; which of the others is best is chance. With SEED = 1 the means differ
-from these by up to 0.9 points, and temperature 4 and weight 0.5 are chosen.
+from these by up to 0.9 points, and temperature 4 and weight 0.5 are chosen. The
+scores of RandomSearch and Hyperband are of one student each, and so better than
+they are. It writes search.png.
 """
 
 # %%

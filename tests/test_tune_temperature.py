@@ -9,8 +9,12 @@ pytestmark = pytest.mark.example
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tune_temperature")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tune_temperature")
+
+
+@pytest.fixture(scope="module")
+def output(folder):
     return run_example("tune_temperature.py", folder)
 
 
@@ -32,6 +36,24 @@ def test_the_best_setting_is_chosen(output):
     }
     chosen = re.search(r"chosen: temperature (\S+), weight (\S+)\n", output)
     assert score[chosen.groups()] == max(score.values())
+
+
+@pytest.mark.parametrize(
+    "name, trials", [("RandomSearch", 2), ("Hyperband", 6)]
+)
+def test_other_tuners_search_the_ranges(output, name, trials):
+    pattern = (
+        r": temperature (\S+), weight (\S+), (\S+)% held out; (\d+) trials"
+    )
+    temperature, weight, score, count = re.search(
+        name + pattern, output
+    ).groups()
+    assert 1 <= float(temperature) <= 16 and 0 < float(weight) <= 1
+    assert float(score) > 50 and int(count) == trials
+
+
+def test_the_search_is_drawn(output, folder):
+    assert (folder / "search.png").stat().st_size > 5000
 
 
 def test_the_chosen_student_is_tested_beside_the_others(output):
