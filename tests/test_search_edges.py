@@ -167,7 +167,10 @@ def test_each_value_of_a_list_is_checked():
 # The picture.
 
 
-def finished(folder, scores=tuple(np.linspace(0.1, 0.8, 8)), **kwargs):
+RISING = tuple(np.linspace(0.1, 0.8, 8))
+
+
+def finished(folder, scores=RISING, **kwargs):
     kwargs = {"losses": ["TTM", "LogitMatching"], **kwargs}
     model = hypermodel(models.sequential(), **kwargs)
     tuner = kt.RandomSearch(
