@@ -48,7 +48,7 @@ def test_other_tuners_search_the_ranges(output, name, trials):
     temperature, weight, score, count = re.search(
         name + pattern, output
     ).groups()
-    assert 1 <= float(temperature) <= 16 and 0 < float(weight) <= 1
+    assert 1 <= float(temperature) <= 20 and 0 < float(weight) <= 1
     assert float(score) > 50 and int(count) == trials
 
 

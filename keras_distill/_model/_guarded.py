@@ -115,14 +115,14 @@ def _require_divided(given: dict) -> None:
     size = given.get("batch_size") or _BATCH_SIZE
     sizes = {"x": size, "validation_data": given.get("validation_batch_size")}
     rows = _rows(given.get("x"))
-    found = {"x": rows, "validation_data": None}
     held_out = given.get("validation_data")
+    others = None
     if isinstance(held_out, tuple | list):
-        found["validation_data"] = _rows(held_out[0])
+        others = _rows(held_out[0])
     elif held_out is None and rows and given.get("validation_split"):
-        found["x"] = math.floor(rows * (1.0 - given["validation_split"]))
-        found["validation_data"] = rows - found["x"]
-    for name, count in found.items():
+        kept = math.floor(rows * (1.0 - given["validation_split"]))
+        rows, others = kept, rows - kept
+    for name, count in {"x": rows, "validation_data": others}.items():
         if count is not None:
             layout.require_divided(name, count, sizes[name] or size)
 
