@@ -11,12 +11,12 @@ Lite, is made by TensorFlow and run by ai-edge-litert, whatever the backend:
     labels only: 83.2%
 
                              kB      ms  accuracy  as student  logits differ by
-    teacher.keras        1083.7   0.106     98.7%       95.8%         11.601544
-    student.keras          43.7   0.104     95.1%      100.0%          0.000004
-    student_int8.keras     37.9   0.112     95.0%       99.5%          0.445518
-    saved_model            89.3   0.713     95.1%      100.0%          0.000004
-    student.tflite         18.9   0.004     95.1%      100.0%          0.000010
-    student_int8.tflite    10.5   0.003     95.1%       99.3%          1.029078
+    teacher.keras        1083.7   0.104     98.7%       96.0%         11.522987
+    student.keras          43.7   0.095     95.3%      100.0%          0.000005
+    student_int8.keras     37.9   0.089     95.5%       99.7%          0.538287
+    saved_model            89.3   0.390     95.3%      100.0%          0.000005
+    student.tflite         18.9   0.004     95.3%      100.0%          0.000009
+    student_int8.tflite    10.5   0.003     95.3%      100.0%          1.429253
 
 A small model waits for Python far longer than it computes: the teacher is as
 fast in Keras, and LiteRT faster than either. The student's int8 file is a

@@ -8,19 +8,19 @@ Needs TensorFlow for strings, also beside another backend, and the packages
 whose docstrings it reads: `pip install -e ".[jax,tensorflow,examples]"` in a
 clone. On JAX:
 
-                                    test accuracy
-250 labels                                  49.8%
-250 labels and the teacher                  52.0%
-and 4,250 sentences without labels          69.1%
-the same 4,500 without any label            69.3%
-4,500 labels, for comparison                70.7%
-teacher                                     75.3%
-            file, kB  CPU s  same answer  KL, nats
-float32         1217   0.08      100.0%   0.00000
-bfloat16         638   0.08       99.9%   0.00001
-int8             372   0.09       99.8%   0.00006
-Draw a line between two points of the axes: matplotlib
-student.keras: 8,045 weights, those of the teacher 289,797
+                                        test accuracy
+    250 labels                                  49.8%
+    250 labels and the teacher                  52.0%
+    and 4,250 sentences without labels          69.1%
+    the same 4,500 without any label            69.3%
+    4,500 labels, for comparison                70.7%
+    teacher                                     75.3%
+                file, kB  CPU s  same answer  KL, nats
+    float32         1217   0.07       100.0%   0.00000
+    bfloat16         638   0.09        99.9%   0.00001
+    int8             372   0.09        99.8%   0.00006
+    Draw a line between two points of the axes: matplotlib
+    student.keras: 8,045 weights, those of the teacher 289,797
 
 Means of 3 seeds. It is the sentences without labels that help: with them the
 student comes close to one that has all labels. The sentences are those of keras
