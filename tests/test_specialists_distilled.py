@@ -176,18 +176,15 @@ def test_a_weight_decays(students):
 
 
 @once
-def test_the_smallest_student_as_good_as_specialists_is_named():
-    means = {"8": 0.7, "16": 0.8, "32": 0.9}
-    result = {
-        "teacher": {"specialists": {"mean": 0.8}},
-        "students": {
-            units: {"arms": {"labels": {"accuracy": {"mean": mean}}}}
-            for units, mean in means.items()
-        },
-    }
+def test_the_smallest_student_that_keeps_the_gain_is_named():
+    def student(kept):
+        return {"arms": {"labels": {"gain kept": {"mean": kept}}}}
+
+    kept = {"8": 0.1, "16": 0.95, "32": 0.9}
+    result = {"students": {units: student(one) for units, one in kept.items()}}
     assert distilled.smallest(result, "labels") == "16"
     assert distilled.needed(result, "labels") == "16 units"
-    result["teacher"]["specialists"]["mean"] = 0.95
+    result["students"]["16"] = student(0.94)
     assert distilled.smallest(result, "labels") is None
     assert distilled.needed(result, "labels") == "over 32"
 
