@@ -41,7 +41,7 @@ The cost of a student is its multiplications for one pair, which are those by
 its weights; of the specialists, those of the generalist and of the specialists
 that are active for a test pair on average, without what eq. (5) takes.
 
-About two hours on one core. Finished runs are kept in --work, and an
+About two and a half hours on one core. Finished runs are kept in --work, and an
 interrupted benchmark goes on where it stopped; `--seeds N` is content with the
 first N.
 Writes results/specialists_distilled.json and, accuracy over cost and over
