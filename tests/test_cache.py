@@ -279,7 +279,9 @@ def test_manifest_holds_a_checksum_of_each_shard(folder):
 
 
 # Digests of manifests, which hold digests of the shards, from before records,
-# plans and files were parted from each other.
+# plans and files were parted from each other, when the teacher's fingerprint was
+# another one.
+TEACHER = "1a206ac230606fccb3857b284b45d2511752176f02baf08e6101162f3261480d"
 FORMAT_1 = {
     "dense": (
         {"dtype": "float32"},
@@ -292,13 +294,19 @@ FORMAT_1 = {
 }
 
 
+def of_text(content):
+    text = json.dumps(content, indent=1, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @pytest.mark.parametrize("name", FORMAT_1)
 def test_bytes_of_format_1(name, tmp_path):
     arguments, digest = FORMAT_1[name]
     x = np.arange(4 * EXAMPLES, dtype="float32").reshape(EXAMPLES, 4)
     caching.build(tmp_path, caching.identity(), x, **arguments)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["sha256"] == digest
+    assert manifest.pop("sha256") == of_text(manifest)
+    assert of_text(manifest | {"teacher": TEACHER}) == digest
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
