@@ -3,11 +3,16 @@
 import pathlib
 import sys
 
+import compilation
 import keras
 import pytest
 
 # For `benchmarks`; last, so that an installed keras_distill comes first.
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
+
+
+def pytest_configure():
+    compilation.hurry()  # JAX looks at its flags when it is first used.
 
 
 @pytest.fixture(autouse=True)

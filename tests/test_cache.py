@@ -279,8 +279,7 @@ def test_manifest_holds_a_checksum_of_each_shard(folder):
 
 
 # Digests of manifests, which hold digests of the shards, from before records,
-# plans and files were parted from each other, when the teacher's fingerprint was
-# another one.
+# plans and files were parted from each other, and fingerprints had a version.
 TEACHER = "1a206ac230606fccb3857b284b45d2511752176f02baf08e6101162f3261480d"
 FORMAT_1 = {
     "dense": (
