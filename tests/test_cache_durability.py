@@ -68,6 +68,7 @@ def undisturbed(tmp_path_factory):
     return caching.contents(folder)
 
 
+@pytest.mark.once
 def test_a_killed_build_goes_on_to_the_same_bytes(worker, undisturbed):
     folder, kills = worker
     counts = [sum(".npy" in name for name in names) for names in kills]

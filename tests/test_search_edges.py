@@ -71,6 +71,7 @@ def attached():
     return kd.WithTeacherLogits(X, logits)
 
 
+@once
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     "live, x, message",
