@@ -77,9 +77,10 @@ def converging(axes: Any, result: dict) -> None:
     for (method, points), colour in colours:
         updates = [int(n) for n in points]
         axes.plot(updates, list(points.values()), "o-", color=colour)
+        named = updates[(len(updates) - 1) // 2]
         axes.text(
-            updates[2],
-            points[str(updates[2])],
+            named,
+            points[str(named)],
             f"{method} ",
             color=colour,
             va="bottom" if colour == LABELS else "top",
