@@ -14,7 +14,8 @@ import sys
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
-    f"--xla_force_host_platform_device_count={4 // int(sys.argv[4])}"
+    os.environ.get("XLA_FLAGS", "")
+    + f" --xla_force_host_platform_device_count={4 // int(sys.argv[4])}"
 )
 
 import keras
