@@ -87,6 +87,18 @@ def test_each_loss_is_tuned_and_measured(tmp_path):
     assert len(kept) == 3 + 2 * 3
 
 
+def test_losses_of_large_outputs_are_planned_and_timed(tmp_path):
+    result = run("speed.large_outputs", tmp_path)
+    arms = {"ours", "plain", "ours, labels", "plain, labels"}
+    assert {"SoftTargets", "TTM", "WTTM"} < result["losses"].keys()
+    for loss in result["losses"].values():
+        assert loss["copies"].keys() == loss["ms"].keys() == arms
+        assert 0 < loss["copies"]["ours"] <= loss["copies"]["plain"]
+        times = loss["seconds"]
+        paired = np.divide(times["ours"], times["plain"])
+        assert loss["ours / plain"] == pytest.approx(np.median(paired), 0.01)
+
+
 def test_each_defect_is_absent_here(tmp_path):
     rows = run("compare_keras_distillation", tmp_path)["rows"]
     ours = {row["what"]: row["ours"] for row in rows}

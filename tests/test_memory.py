@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 import keras_distill as kd
+from keras_distill._keras import memory
 from keras_distill._keras.sample_weights import masking
 
 pytestmark = pytest.mark.skipif(
@@ -61,11 +62,60 @@ def test_a_step_with_labels_makes_one_copy_more_than_labels_do(loss):
     assert both < labels_alone + 1.01 <= 4.02
 
 
+def some_logits(*shape):
+    """A pair that is just large enough, float32."""
+    classes = math.ceil(memory._LARGE / math.prod(shape))
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(2, *shape, classes)).astype("float32")
+
+
+FUNCTIONS = {
+    "soft_targets": (
+        kd.losses.SoftTargets(2.0),
+        lambda v, z, _: kd.losses.soft_targets(v, z, 2.0),
+    ),
+    "wttm": (
+        kd.losses.WTTM(2.0),
+        lambda v, z, _: kd.losses.wttm(v, z, 2.0),
+    ),
+    "dkd": (kd.losses.DKD(), kd.losses.dkd),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_value_and_gradient_are_those_of_the_function(name):
+    import jax
+
+    loss, function = FUNCTIONS[name]
+    (v, z), y = some_logits(4096), np.arange(4096) % 100
+    targets = (v, y) if getattr(loss, "uses_labels", False) else v
+
+    def expected(z):
+        return ops.mean(function(v, z, y))
+
+    found, gradient = jax.jit(jax.value_and_grad(lambda z: loss(targets, z)))(z)
+    value, slope = jax.jit(jax.value_and_grad(expected))(z)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-9)
+
+
+def test_small_logits_are_kept():
+    import jax
+
+    loss = kd.losses.SoftTargets(2.0)
+
+    def step(z):
+        return str(jax.make_jaxpr(jax.grad(lambda z: loss(z * 0, z)))(z))
+
+    small, large = np.ones((4, 5), "float32"), some_logits(6)[0]
+    assert "remat" not in step(small) and "remat" in step(large)
+
+
 def test_a_mask_and_weights_count_in_what_is_computed_again():
     import jax
 
-    rng = np.random.default_rng(0)
-    v, z = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    v, z = some_logits(3, 4)
+    rng = np.random.default_rng(1)
     mask = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]], "bool")
     weight = rng.uniform(size=(3, 4)).astype("float32")
     loss = kd.losses.SoftTargets(2.0)
@@ -80,6 +130,6 @@ def test_a_mask_and_weights_count_in_what_is_computed_again():
         return ops.sum(found) / mask.sum()
 
     found, gradient = jax.jit(jax.value_and_grad(masked))(z)
-    value, slope = jax.value_and_grad(expected)(z)
+    value, slope = jax.jit(jax.value_and_grad(expected))(z)
     np.testing.assert_allclose(found, value, rtol=1e-6)
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-7)

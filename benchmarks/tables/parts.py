@@ -135,6 +135,12 @@ _BENCHMARKS: list[tuple[str, Callable[[], str], str, list[str]]] = [
         ["step_time"],
     ),
     (
+        "What does distillation over a vocabulary cost?",
+        speed.large_finding,
+        "speed.large_outputs",
+        ["large_outputs"],
+    ),
+    (
         "What does a cache cost to build and to read, and what does it lose?",
         speed.cache_finding,
         "speed.teacher_cache",

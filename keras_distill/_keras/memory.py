@@ -2,10 +2,12 @@
 
 On JAX the gradient of a loss keeps several float32 copies of its logits, which
 for 32,000 classes are larger than the model. Computed again, piece by piece as
-they are used, they are never all there. On the other backends a loss is left as
-it is: their gradients are not compiled, or put together what is computed twice.
+they are used, they are never all there. Small ones are kept, as a step of them
+would be slower, and on the other backends a loss is left as it is: their
+gradients are not compiled, or put together what is computed twice.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ import keras
 from keras_distill._keras.sample_weights import mask_of, masking
 
 Tensor = Any
+_LARGE = 2**20  # Logits, of 4 MB in float32.
 
 
 def called(
@@ -22,7 +25,7 @@ def called(
     sample_weight: Any = None,
 ) -> Tensor:
     """What Keras makes of the call of a loss."""
-    if not _traced(outputs):
+    if not _is_large(outputs):
         return _call(loss, targets, outputs, sample_weight)
     import jax
 
@@ -40,9 +43,11 @@ def _call(loss: Any, targets: Any, outputs: Any, sample_weight: Any) -> Tensor:
     return keras.losses.Loss.__call__(loss, targets, outputs, sample_weight)
 
 
-def _traced(tensor: Any) -> bool:
+def _is_large(tensor: Any) -> bool:
+    """Whether it is in a compiled step of JAX, and has many elements."""
     if keras.backend.backend() != "jax":
         return False
     import jax
 
-    return isinstance(tensor, jax.core.Tracer)
+    traced = isinstance(tensor, jax.core.Tracer)
+    return traced and math.prod(tensor.shape) >= _LARGE

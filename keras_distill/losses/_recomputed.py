@@ -11,7 +11,7 @@ Tensor = Any
 
 
 class RecomputedLoss(keras.losses.Loss):
-    """A loss that keeps no copy of large logits for its gradient.
+    """A loss between classes that need not keep what it made of large logits.
 
     Those of a vocabulary are large, those of labels and features hardly; and
     what compares examples with each other needs them all at once.
