@@ -1,13 +1,18 @@
-"""Prints, as JSON, what runs on one and on two devices log and learn."""
+"""Prints, as JSON, what runs on one and on two devices log and learn.
+
+SIMULATED_DEVICES in the environment asks for more than two of them.
+"""
 
 import json
 import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("SIMULATED_DEVICES", "2")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=2"
+    + " --xla_force_host_platform_device_count="
+    + os.environ["SIMULATED_DEVICES"]
 )
 
 import keras
@@ -15,6 +20,7 @@ import numpy as np
 
 import keras_distill as kd
 
+DEVICES = int(os.environ["SIMULATED_DEVICES"])
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(21, 8)).astype("float32")
 Y = RANDOM.integers(3, size=21)
@@ -116,26 +122,27 @@ def configure_tensorflow():
     import tensorflow as tf
 
     [cpu] = tf.config.list_physical_devices("CPU")
-    two = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, two)
+    each = [tf.config.LogicalDeviceConfiguration()] * DEVICES
+    tf.config.set_logical_device_configuration(cpu, each)
 
 
-def two_devices():
+def all_devices():
     """A context of data parallel training."""
     if keras.backend.backend() == "jax":
         distribution = keras.distribution.DataParallel()
-        assert distribution.device_mesh.shape == (2,)
+        assert distribution.device_mesh.shape == (DEVICES,)
         return distribution.scope()
     import tensorflow as tf
 
-    strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
-    assert strategy.num_replicas_in_sync == 2
+    names = [f"cpu:{number}" for number in range(DEVICES)]
+    strategy = tf.distribute.MirroredStrategy(names)
+    assert strategy.num_replicas_in_sync == DEVICES
     return strategy.scope()
 
 
 def on_two_devices(teacher_inside, examples):
     teacher = None if teacher_inside else make_teacher()
-    with two_devices():
+    with all_devices():
         return run(make_distiller(teacher or make_teacher()), examples)
 
 
@@ -169,7 +176,7 @@ def moved():
     set in between.
     """
     teacher = make_teacher()
-    with two_devices():
+    with all_devices():
         distiller = make_distiller(teacher)
         first, _ = distiller.fed_values("train")
         teacher.layers[0].bias.assign(np.ones(16))
@@ -184,7 +191,7 @@ def moved():
 
 def refused_on_two_devices():
     """What a fit says whose teacher gives nothing but NaN, 8 times 3."""
-    with two_devices():
+    with all_devices():
         teacher = make_teacher()
         head = teacher.layers[-1]
         head.set_weights([np.nan * w for w in head.get_weights()])
@@ -207,13 +214,13 @@ def main():
         "watched, one": watched(),
         "whole batches, one": logs_of_whole_batches(),
     }
-    with two_devices():
+    with all_devices():
         results["watched, two"] = watched()
         results["whole batches, two"] = logs_of_whole_batches()
     if keras.backend.backend() == "jax":
         results["moved"] = moved()
         results["second loss, one"] = logs_of_a_second_loss()
-        with two_devices():
+        with all_devices():
             results["second loss, two"] = logs_of_a_second_loss()
     if keras.backend.backend() == "tensorflow":
         results["uneven one"] = run(make_distiller(make_teacher()), 21)

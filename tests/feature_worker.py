@@ -67,7 +67,7 @@ def main():
     if keras.backend.backend() == "tensorflow":
         worker.configure_tensorflow()
     results = {"one": run(make_distiller()), "relations, one": relations()}
-    with worker.two_devices():
+    with worker.all_devices():
         results["two"] = run(make_distiller())
         results["relations, two"] = relations()
     print(json.dumps(results))

@@ -1,8 +1,7 @@
 """Every loss of classes, of a live teacher and of a cache with top-k logits."""
 
-import inspect
-
 import backend
+import every_loss
 import keras
 import models
 import numpy as np
@@ -12,20 +11,6 @@ from keras import ops
 import keras_distill as kd
 
 X, Y = models.data(12)
-SOFT = kd.losses.SoftTargets(2.0)
-ARGUMENTS = {"temperature": 2.0, "loss": SOFT, "losses": [SOFT, SOFT]}
-
-
-def made():
-    """One of each public class, also of one that is new."""
-    public = [getattr(kd.losses, name) for name in kd.losses.__all__]
-    classes = [one for one in public if inspect.isclass(one)]
-    for cls in (c for c in classes if issubclass(c, keras.losses.Loss)):
-        needed = inspect.signature(cls).parameters
-        given = {k: v for k, v in ARGUMENTS.items() if k in needed}
-        loss = cls(**given)
-        if loss.compares == "classes":
-            yield pytest.param(loss, id=cls.__name__)
 
 
 def live(folder):
@@ -43,7 +28,9 @@ def cached(folder):
 
 
 @pytest.mark.parametrize("source", [live, cached])
-@pytest.mark.parametrize("loss", list(made()))
+@pytest.mark.parametrize(
+    "loss", [pytest.param(v, id=k) for k, v in every_loss.made().items()]
+)
 def test_a_loss_is_that_of_the_logits(loss, source, tmp_path):
     teacher, x, logits = source(tmp_path)
     model = kd.Distiller(

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_distill._keras import layout
 from keras_distill._keras.layers import all_layers
 
 _LOOKUPS = (keras.layers.IntegerLookup, keras.layers.StringLookup)
@@ -26,7 +27,7 @@ def require_graph(name: str, model: keras.Model) -> None:
 def copy_of(name: str, model: keras.Model) -> keras.Model:
     """A copy that shares nothing with the model, not compiled."""
     try:
-        with not_compiled(model):
+        with not_compiled(model), layout.as_far_as_divisible():
             copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
         _copy_adapted(model, copy)

@@ -96,8 +96,8 @@ class FrozenModel:
         x = own_entries(self.model, x)
         if not self.model.built:
             return self.model(x, training=False)
-        if values is None:
-            values = self.values()
+        if values is None:  # Those of a step that is traced, if one is.
+            values = [variable.value for variable in self._own_variables()]
         mapping = [*shared, *zip(self._own_variables(), values, strict=True)]
         with _no_gradient(), keras.StatelessScope(state_mapping=mapping):
             return self.model(x, training=False)

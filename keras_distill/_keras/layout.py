@@ -1,6 +1,7 @@
-"""How batches lie on the devices of JAX, in Keras's training loops and here."""
+"""How batches and variables lie on the devices of JAX, in Keras and here."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,6 +71,38 @@ class Placed:
 
     def _known(self, variable: Any) -> tuple[Any, Any]:
         return self._moved.get(id(variable), (None, None))
+
+
+@contextlib.contextmanager
+def as_far_as_divisible() -> Iterator[None]:
+    """Where variables of a `ModelParallel` are not divided, if they cannot be.
+
+    A layer with other units keeps the name, and so the layout, of the one whose
+    place it takes: an axis that the devices do not share evenly stays whole.
+    """
+    distribution: Any = keras.distribution.distribution()
+    if distribution is None:
+        yield
+        return
+
+    def layout_of(variable: Any) -> Any:
+        layout = distribution.get_variable_layout(variable)
+        return layout and _divisible(layout, tuple(variable.shape))
+
+    fitted = copy.copy(distribution)
+    fitted.get_variable_layout = layout_of
+    with fitted.scope():
+        yield
+
+
+def _divisible(layout: Any, shape: tuple[int, ...]) -> Any:
+    mesh = layout.device_mesh
+    devices = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    axes = [
+        axis if axis is None or size % devices[axis] == 0 else None
+        for axis, size in zip(layout.axes, shape, strict=False)
+    ]
+    return keras.distribution.TensorLayout(axes, mesh)
 
 
 def _own(values: list) -> list:

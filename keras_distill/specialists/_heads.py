@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_distill._keras import graph
+from keras_distill._keras import graph, layout
 
 _CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _AFTER = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape)
@@ -39,7 +39,10 @@ def with_head(
     end, units = _end_of(model), len(bias)
     sizes = (model.outputs[0].shape[-1], units)
     new = _new_layer(end.layer, units)
-    result = end.replaced(new, "_specialist", lambda la: _resized(la, sizes))
+    with layout.as_far_as_divisible():
+        result = end.replaced(
+            new, "_specialist", lambda la: _resized(la, sizes)
+        )
     new.set_weights([kernel.reshape(tuple(new.kernel.shape)), bias])
     return result
 

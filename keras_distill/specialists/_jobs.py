@@ -20,6 +20,7 @@ from typing import Any
 import keras
 
 from keras_distill import _files, bias
+from keras_distill._keras import layout
 from keras_distill._keras.copies import not_compiled
 from keras_distill.specialists._build import build_specialist
 from keras_distill.specialists._data import (
@@ -76,7 +77,8 @@ class Job:
 
     def load(self) -> keras.Model:
         try:
-            return keras.models.load_model(self.path, compile=False)
+            with layout.as_far_as_divisible():
+                return keras.models.load_model(self.path, compile=False)
         except _DAMAGED as error:
             raise ValueError(
                 f"{self.path} is damaged. Received: {error} Delete it and call "
@@ -258,7 +260,8 @@ def _checkpoints(job: Job) -> list[tuple[int, pathlib.Path]]:
 def _resumed(job: Job) -> tuple[keras.Model | None, int]:
     for epoch, path in _checkpoints(job):
         try:
-            return keras.models.load_model(path), epoch
+            with layout.as_far_as_divisible():
+                return keras.models.load_model(path), epoch
         except _DAMAGED as error:
             warnings.warn(
                 f"{path} cannot be read, and its epochs are trained again: "
