@@ -191,6 +191,19 @@ def jitted(function: Callable) -> Callable:
     return jax.jit(function)
 
 
+def on_tpu() -> bool:
+    """Whether what is compiled runs on a TPU, if it runs here."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "tpu"
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("TPU"))
+    return False
+
+
 @contextlib.contextmanager
 def double_precision() -> Iterator[str]:
     """Gives the widest float dtype that the device computes linear algebra in.
@@ -198,15 +211,15 @@ def double_precision() -> Iterator[str]:
     JAX has float64 in the context alone, also while a float32 function is
     traced; results must be cast back inside of what uses them.
     """
+    if on_tpu():
+        yield "float32"
+        return
     if keras.backend.backend() != "jax":
         yield "float64"
         return
     import jax
     import jax.experimental
 
-    if jax.default_backend() == "tpu":
-        yield "float32"
-        return
     # Where it was before it became public.
     place: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
     with place.enable_x64(True):
