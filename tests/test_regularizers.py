@@ -129,6 +129,15 @@ def test_short_mode_reports_every_arm(tmp_path):
     assert arms["labels"]["train"]["mean"] > arms["labels"]["test"]["mean"]
     assert arms["soft targets + labels"]["test"]["mean"] > 0.5
     assert "soft targets" in arms
+    by_steps = result["mnist"]["held_out_by_steps"]
+    for arm, points in by_steps.items():
+        assert list(points) == ["30", "60"]
+        # Of as many steps as all students have: a run that chose the setting.
+        assert points["60"] in [
+            tried["held_out"]
+            for tried in result["mnist"]["held_out_scores"]
+            if (tried["temperature"] is None) == (arm == "labels")
+        ]
     assert set(result["mnist"]["shares"]["1.0"]) == {
         "labels",
         "labels, early stopping",

@@ -11,6 +11,9 @@ import numpy as np
 import keras_distill as kd
 from benchmarks.harness import CROSSENTROPY, Runs, adam, summary
 
+TUNING_SEED = 100
+LABELS, SOFT = "labels", "soft targets"
+HARD = 0.5  # Weight of labels beside soft targets, as in the paper's section 4.
 ROUNDS = 10  # Looks at the held-out examples in a run, for early stopping.
 MIN_EPOCHS = 3
 
@@ -184,3 +187,9 @@ def summarised(results: list[dict], arms: dict) -> dict:
         for name, (arm, state) in arms.items()
         if arm in results[0]
     }
+
+
+def best(tried: list[dict]) -> dict:
+    """The setting with the highest held-out score."""
+    winner = max(tried, key=lambda entry: entry["held_out"])
+    return {key: winner[key] for key in setting(0.0)}

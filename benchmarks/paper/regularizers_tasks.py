@@ -23,7 +23,8 @@ class Plan:
     levels: tuple[float, ...] = (0.0, 0.2, 0.4)
     rates: tuple[float, ...] = (1e-3, 3e-4, 3e-3, 1e-2)
     temperatures: tuple[float, ...] = (5.0, 1.0, 2.0, 20.0)
-    steps: int = 500
+    steps: int = 6_000
+    curve: tuple[int, ...] = (500, 2_000, 6_000, 20_000)
     batch: int = 100
     units: int = 800
     teacher_units: int = 1200
@@ -34,6 +35,7 @@ class Plan:
     def training(self) -> dict[str, Any]:
         """What one student's training depends on."""
         searched = ("seeds", "shares", "levels", "rates", "temperatures")
+        searched += ("curve",)
         settings = dataclasses.asdict(self)
         return {k: v for k, v in settings.items() if k not in searched}
 
@@ -56,6 +58,7 @@ SHORT = Plan(
     rates=(3e-3,),
     temperatures=(2.0,),
     steps=60,
+    curve=(30, 60),
     batch=50,
     units=30,
     teacher_units=100,

@@ -6,7 +6,8 @@ what soft targets do where 0, 20 or 40 % of the labels are wrong.
 
 Few labels: a teacher sees all training data; students see a class-balanced
 1, 3 or 10 % of it, of recordings where it is speech. All students of a data
-set take the same number of steps, or 3 epochs if that is more:
+set take the same number of steps; the held-out accuracy of fewer and of more
+steps is in the results:
 
   labels, early stopping    best of 10 states on held-out examples
   labels                    the same run, last state
@@ -40,33 +41,18 @@ Expect:  With 3 % of the data, test accuracy of labels with early stopping, of
 Writes:  benchmarks/results/soft_targets_as_regularizers.json and .png
 """
 
-import dataclasses
-import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import keras
-import numpy as np
-
 from benchmarks.harness import Runs, arguments, draw, environment, save
-from benchmarks.paper.mnist import student_network
-from benchmarks.paper.regularizers import (
-    Students,
-    Task,
-    accuracy,
-    flip_labels,
-    rows_of,
-    setting,
-    summarised,
-    take,
-)
+from benchmarks.paper.regularizers_few import few_labels
+from benchmarks.paper.regularizers_noise import noisy_labels
 from benchmarks.paper.regularizers_plot import figure
 from benchmarks.paper.regularizers_tasks import (
     MNIST,
     NOISE,
     SHORT,
     SPEECH,
-    Plan,
     image_task,
     image_teacher,
     speech_task,
@@ -74,246 +60,6 @@ from benchmarks.paper.regularizers_tasks import (
 )
 
 NAME = "soft_targets_as_regularizers"
-TUNING_SEED, TUNING_SHARE, TUNING_NOISE = 100, 0.03, 0.4
-HARD = 0.5  # Weight of labels beside soft targets, as in the paper's section 4.
-LABELS, SOFT = "labels", "soft targets"
-# What is reported: which training, and which of its states.
-FEW_LABELS = {
-    "labels, early stopping": (LABELS, "best"),
-    "labels": (LABELS, "last"),
-    "soft targets": (SOFT, "last"),
-    "soft targets + labels": ("soft targets + labels", "last"),
-}
-NOISY_LABELS = {
-    "labels, early stopping": (LABELS, "best"),
-    "labels": (LABELS, "last"),
-    "soft targets + labels, clean teacher": ("clean + labels", "last"),
-    "soft targets, noisy teacher": ("noisy", "last"),
-    "soft targets + labels, noisy teacher": ("noisy + labels", "last"),
-    "clean teacher itself": ("teacher-clean", "last"),
-    "noisy teacher itself": ("teacher-noisy", "last"),
-}
-
-
-def few_labels(
-    runs: Runs, task: Task, teacher: keras.Model, attached: tuple, plan: Plan
-) -> Iterator[dict]:
-    """The results so far, after each seed."""
-    students = Students(runs, plan)
-    chosen, grid = choose(students, task, attached, plan)
-    result = {
-        "plan": dataclasses.asdict(plan),
-        "examples": sizes(task),
-        "chosen": chosen,
-        "held_out_scores": grid,
-        "teacher": {
-            "train": accuracy(teacher, task.train),
-            "test": accuracy(teacher, task.test),
-            **task.extra(teacher),
-        },
-    }
-    kept: dict[float, list[dict]] = {}
-    for seed in range(plan.seeds):
-        for share in (*plan.shares, 1.0):
-            rows = rows_of(task, share, seed)
-            arms = {LABELS: chosen[LABELS]} if share == 1 else chosen
-            results = few_labels_runs(
-                students, task, attached, rows, arms, seed
-            )
-            kept.setdefault(share, []).append(results)
-        shares = {k: summarised(v, FEW_LABELS) for k, v in kept.items()}
-        yield {**result, "shares": shares}
-
-
-def sizes(task: Task) -> dict:
-    return {
-        "train": len(task.train[1]),
-        "held_out": len(task.held_out[1]),
-        "test": len(task.test[1]),
-        "train units": len(task.unit_labels),
-    }
-
-
-def few_labels_runs(
-    students: Students,
-    task: Task,
-    attached: tuple,
-    rows: np.ndarray,
-    arms: dict,
-    seed: int,
-) -> dict:
-    """One student of each arm on these rows."""
-    subset = take(task.train, rows)
-
-    def scores(model: keras.Model) -> dict:
-        return {
-            "train": accuracy(model, subset),
-            "test": accuracy(model, task.test),
-            **task.extra(model),
-        }
-
-    return {
-        arm: students(
-            f"{task.name}-{len(rows)}-{arm}-{seed}",
-            task.student,
-            how,
-            take(attached, rows),
-            early_stopping_examples(task, students.plan),
-            seed,
-            scores,
-        )
-        for arm, how in arms.items()
-    }
-
-
-def early_stopping_examples(task: Task, plan: Plan) -> tuple:
-    order = np.random.default_rng(0).permutation(len(task.held_out[1]))
-    return take(task.held_out, order[: plan.stop])
-
-
-def choose(
-    students: Students, task: Task, attached: tuple, plan: Plan
-) -> tuple[dict, list[dict]]:
-    """Rates and temperature by held-out accuracy, and all that was tried."""
-    rows = rows_of(task, TUNING_SHARE, TUNING_SEED)
-    stop = early_stopping_examples(task, plan)
-
-    def score(how: dict) -> dict:
-        result = students(
-            f"{task.name}-choice-{'-'.join(map(str, how.values()))}",
-            task.student,
-            how,
-            take(attached, rows),
-            stop,
-            TUNING_SEED,
-            lambda model: {"held_out": accuracy(model, task.held_out)},
-        )
-        return {**how, **result.get("best", result["last"])}
-
-    labels = [score(setting(rate)) for rate in plan.rates]
-    first, *others = plan.temperatures
-    soft = [score(setting(rate, first)) for rate in plan.rates]
-    rate = best(soft)["learning_rate"]
-    soft += [score(setting(rate, temperature)) for temperature in others]
-    chosen = {LABELS: best(labels), SOFT: best(soft)}
-    chosen["soft targets + labels"] = {**best(soft), "hard_loss_weight": HARD}
-    return chosen, labels + soft
-
-
-def best(tried: list[dict]) -> dict:
-    """The setting with the highest held-out score."""
-    winner = max(tried, key=lambda entry: entry["held_out"])
-    return {key: winner[key] for key in setting(0.0)}
-
-
-class Noise:
-    """Wrong labels, early stopping by wrong labels, and both teachers."""
-
-    def __init__(
-        self,
-        work: pathlib.Path,
-        task: Task,
-        level: float,
-        plan: Plan,
-        seed: int,
-    ) -> None:
-        rows = rows_of(task, plan.images / len(task.train[1]), seed)
-        self.x, self.right = take(task.train, rows)
-        self.wrong = flip_labels(self.right, level, 10, seed)
-        x, y = task.held_out
-        # Who has wrong labels has them for every choice.
-        self.held_out = (x, flip_labels(y, level, 10, seed + 1000))
-        self.stop = take(self.held_out, np.arange(plan.stop))
-        self.test = task.test
-        self.teachers, self.data = {}, {}
-        for name, labels in {"clean": self.right, "noisy": self.wrong}.items():
-            of = f"noise-{level if name == 'noisy' else 0.0}"
-            teacher, (x, _) = image_teacher(
-                work, (self.x, labels), plan, seed, of
-            )
-            self.teachers[name], self.data[name] = teacher, (x, self.wrong)
-
-    def scores(self, model: keras.Model) -> dict:
-        return {
-            "train, labels as given": accuracy(model, (self.x, self.wrong)),
-            "train, true labels": accuracy(model, (self.x, self.right)),
-            "test": accuracy(model, self.test),
-        }
-
-
-def train_under_noise(
-    students: Students,
-    name: str,
-    noise: Noise,
-    arm: str,
-    how: dict,
-    seed: int,
-    scores: Callable[[keras.Model], dict],
-) -> dict:
-    return students(
-        f"{name}-{arm}",
-        lambda: student_network(students.plan.units),
-        how,
-        noise.data["noisy" if arm.startswith("noisy") else "clean"],
-        noise.stop,
-        seed,
-        scores,
-    )
-
-
-def choose_under_noise(
-    students: Students, work: pathlib.Path, task: Task, plan: Plan
-) -> tuple[dict, list[dict]]:
-    """A temperature for each arm, by accuracy on noisy held-out labels."""
-    noise = Noise(work, task, TUNING_NOISE, plan, TUNING_SEED)
-    (rate,) = plan.rates
-    chosen, grid = {LABELS: setting(rate)}, []
-    weights = {"clean + labels": HARD, "noisy": 0.0, "noisy + labels": HARD}
-    for arm, weight in weights.items():
-        tried = []
-        for temperature in plan.temperatures:
-            how = setting(rate, temperature, weight)
-            result = train_under_noise(
-                students,
-                f"noise-choice-{temperature}",
-                noise,
-                arm,
-                how,
-                TUNING_SEED,
-                lambda model: {"held_out": accuracy(model, noise.held_out)},
-            )
-            tried.append({"arm": arm, **how, **result["last"]})
-        chosen[arm] = best(tried)
-        grid += tried
-    return chosen, grid
-
-
-def noisy_labels(runs: Runs, task: Task, plan: Plan) -> Iterator[dict]:
-    """The results so far, after each seed."""
-    students, work = Students(runs, plan), runs.folder
-    chosen, grid = choose_under_noise(students, work, task, plan)
-    kept: dict[float, list[dict]] = {}
-    for seed in range(plan.seeds):
-        for level in plan.levels:
-            noise = Noise(work, task, level, plan, seed)
-            name = f"noise-{level}-{seed}"
-            results = {
-                arm: train_under_noise(
-                    students, name, noise, arm, how, seed, noise.scores
-                )
-                for arm, how in chosen.items()
-                # Without noise both teachers are the same.
-                if level or arm != "noisy + labels"
-            }
-            for of, teacher in noise.teachers.items():
-                results[f"teacher-{of}"] = {"last": noise.scores(teacher)}
-            kept.setdefault(level, []).append(results)
-        yield {
-            "plan": dataclasses.asdict(plan),
-            "chosen": chosen,
-            "held_out_scores": grid,
-            "levels": {k: summarised(v, NOISY_LABELS) for k, v in kept.items()},
-        }
 
 
 def experiments(options: Any, runs: Runs) -> Iterator[dict]:

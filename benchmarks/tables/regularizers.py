@@ -5,6 +5,7 @@ from benchmarks.tables.formatting import Row, markdown, noted
 from benchmarks.tables.verdicts import at_least
 
 _SMALL = "3 % are 72 recordings, in the paper millions of frames"
+DATA = {"mnist": "MNIST", "spoken_digits": "spoken digits, frames"}
 
 
 def claims() -> list[Row]:
@@ -60,15 +61,29 @@ def table() -> str:
     tables = [few_labels(result), wrong_labels(result["label_noise"])]
     seeds = result["mnist"]["plan"]["seeds"]
     note = f"Mean and standard deviation over {seeds} seeds. "
-    return noted("\n\n".join(tables), result["environment"], before=note)
+    note += " ".join(
+        by_steps(result[name], what) for name, what in DATA.items()
+    )
+    return noted("\n\n".join(tables), result["environment"], before=f"{note} ")
+
+
+def by_steps(part: dict, what: str) -> str:
+    """Whether more steps would have changed something."""
+    curves = part["held_out_by_steps"]
+    steps = ", ".join(f"{int(n):,}" for n in curves["labels"])
+    scores = [
+        f"{arm} " + ", ".join(f"{score:.1%}" for score in curve.values())
+        for arm, curve in curves.items()
+    ]
+    return (
+        f"{what[0].upper()}{what[1:]}, 3 %, held-out scores after {steps} "
+        f"steps: {'; '.join(scores)}."
+    )
 
 
 def few_labels(result: dict) -> str:
     rows = []
-    for name, label in {
-        "mnist": "MNIST",
-        "spoken_digits": "spoken digits, frames",
-    }.items():
+    for name, label in DATA.items():
         part = result[name]
         teacher = part["teacher"]
         rows.append(
