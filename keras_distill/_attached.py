@@ -4,7 +4,6 @@ import math
 from typing import Any, NamedTuple, NoReturn
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_distill import _data_checks, _kinds
@@ -149,7 +148,7 @@ def dense(teacher_logits: Any, kind: str = _kinds.CLASSES) -> Any:
     return ops.reshape(filled, (*shape, classes))
 
 
-def distinct(top_k: TopKLogits, dtype: Any) -> tuple[Tensor, np.ndarray]:
+def distinct(top_k: TopKLogits, dtype: Any) -> tuple[Tensor, Tensor]:
     """The logits that differ, and how many classes have each.
 
     Returns:
@@ -158,9 +157,9 @@ def distinct(top_k: TopKLogits, dtype: Any) -> tuple[Tensor, np.ndarray]:
     """
     [log_rest] = top_k.log_rest.values()
     logits, others = ops.cast(top_k.logits, dtype), top_k.others
-    counts = np.ones(logits.shape[-1], "float32")
-    if not others:
-        return logits, counts
-    other = ops.cast(log_rest, dtype) - math.log(others)
-    logits = ops.concatenate([logits, other[..., None]], axis=-1)
-    return logits, np.append(counts, np.float32(others))
+    counts = [1] * logits.shape[-1]
+    if others:
+        other = ops.cast(log_rest, dtype) - math.log(others)
+        logits = ops.concatenate([logits, other[..., None]], axis=-1)
+        counts.append(others)
+    return logits, ops.convert_to_tensor(counts, dtype)

@@ -6,7 +6,6 @@ of its terms times their number, with the mean of the student's logits there.
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from keras import ops
 
 from keras_distill import _attached, _validation, transforms
@@ -19,8 +18,9 @@ class TopK(NamedTuple):
     """A teacher's logits that differ, and how many classes have each."""
 
     logits: Tensor  # (..., k + 1), of which the last is that of the others.
-    counts: np.ndarray  # (k + 1,)
+    counts: Tensor  # (k + 1,)
     indices: Tensor  # (..., k)
+    others: int  # How many classes are not stored, for which there is one.
 
     def log_probabilities(self, temperature: Any) -> Tensor:
         """Log of the softmax over all classes, in the shape of `logits`."""
@@ -31,16 +31,15 @@ class TopK(NamedTuple):
     def means(self, values: Tensor) -> Tensor:
         """Of values of all classes, those of classes that are alike."""
         stored = ops.take_along_axis(values, self.indices, axis=-1)
-        k = len(self.counts) - 1
-        if stored.shape[-1] > k:  # There are no others.
+        if not self.others:
             return stored
-        others = ops.sum(values, axis=-1) - ops.sum(stored, axis=-1)
-        others = others[..., None] / float(self.counts[k])
-        return ops.concatenate([stored, others], axis=-1)
+        rest = ops.sum(values, axis=-1) - ops.sum(stored, axis=-1)
+        mean = rest[..., None] / self.others
+        return ops.concatenate([stored, mean], axis=-1)
 
     def sum(self, values: Tensor) -> Tensor:
         """Over all classes."""
-        return ops.sum(ops.cast(self.counts, values.dtype) * values, axis=-1)
+        return ops.sum(self.counts * values, axis=-1)
 
 
 def pair(teacher_logits: Any, student_logits: Tensor) -> tuple:
@@ -52,7 +51,8 @@ def pair(teacher_logits: Any, student_logits: Tensor) -> tuple:
     shape = (*indices.shape[:-1], teacher_logits.classes)
     _validation.same_shape(shape, z.shape)
     logits, counts = _attached.distinct(teacher_logits, z.dtype)
-    return TopK(ops.stop_gradient(logits), counts, indices), z
+    logits = ops.stop_gradient(logits)
+    return TopK(logits, counts, indices, teacher_logits.others), z
 
 
 def kl_divergence(v: Any, z: Tensor, v_t: Any, z_t: Any) -> Tensor:
