@@ -92,6 +92,18 @@ def test_so_are_sums_and_hard_labels(k):
         assert_same_loss(loss, top_k(logits(0), k), logits(1))
 
 
+class OfOnesOwn(keras.losses.Loss):
+    """Knows nothing of them."""
+
+    compares = "classes"
+
+
+def test_a_sum_takes_what_each_of_its_losses_takes():
+    forward, own = kd.losses.SoftTargets(2.0), OfOnesOwn()
+    assert not kd.losses.Sum([forward, own]).takes_top_k
+    assert not kd.losses.Sum([forward, kd.losses.DIST()]).takes_top_k
+
+
 @pytest.mark.parametrize("t", [1.0, 3.0])
 @pytest.mark.parametrize("k", [2, 7])
 @each_loss
@@ -167,7 +179,7 @@ def test_a_loss_says_whether_it_takes_them(takes):
     "loss",
     [
         kd.losses.TTM(2.0, kd.example_weights.confidence),
-        kd.losses.Sum([kd.losses.TTM(2.0), kd.losses.LogitMatching()]),
+        kd.losses.Sum([kd.losses.TTM(2.0), kd.losses.DIST()]),
         kd.losses.ReverseKL(2.0),
         kd.losses.WTTM(2.0),
     ],
