@@ -75,6 +75,16 @@ class TopKLogits(NamedTuple):
     indices: Any  # (batch, ..., k)
     log_rest: dict[str, Any]  # {"1000": (batch, ...)}
 
+    @property
+    def classes(self) -> int:
+        [classes] = self.log_rest
+        return int(classes)
+
+    @property
+    def others(self) -> int:
+        """How many classes are not stored."""
+        return self.classes - self.indices.shape[-1]
+
 
 def split(x: Any) -> tuple[Any, Any]:
     """Returns inputs and attached teacher logits, None if there are none."""
@@ -125,16 +135,31 @@ def dense(teacher_logits: Any, kind: str = _kinds.CLASSES) -> Any:
             f"Received: logits of a cache with top_k, and a loss that compares "
             f"{kind}. Build the cache with top_k=None."
         )
-    logits, indices, rest = teacher_logits
-    [(key, log_rest)] = rest.items()
-    classes, k = int(key), indices.shape[-1]
-    log_others = math.log(max(classes - k, 1))
-    tail = ops.reshape(ops.cast(log_rest, "float32") - log_others, (-1, 1))
-    spread = ops.broadcast_to(tail, (ops.shape(tail)[0], classes))
-    columns = ops.reshape(ops.cast(indices, "int32"), (-1, k))
-    rows = ops.arange(ops.shape(tail)[0], dtype="int32")[:, None]
+    values, _ = distinct(teacher_logits, "float32")
+    classes, k = teacher_logits.classes, teacher_logits.indices.shape[-1]
+    values = ops.reshape(values, (-1, values.shape[-1]))
+    spread = ops.repeat(values[:, -1:], classes, axis=-1)
+    columns = ops.reshape(ops.cast(teacher_logits.indices, "int32"), (-1, k))
+    rows = ops.arange(ops.shape(columns)[0], dtype="int32")[:, None]
     rows = ops.broadcast_to(rows, ops.shape(columns))
     places = ops.reshape(ops.stack([rows, columns], axis=-1), (-1, 2))
-    values = ops.reshape(ops.cast(logits, "float32"), (-1,))
-    filled = ops.scatter_update(spread, places, values)
-    return ops.reshape(filled, (*ops.shape(log_rest), classes))
+    filled = ops.scatter_update(spread, places, ops.reshape(values[:, :k], -1))
+    shape = ops.shape(teacher_logits.indices)[:-1]
+    return ops.reshape(filled, (*shape, classes))
+
+
+def distinct(top_k: TopKLogits, dtype: Any) -> tuple[Tensor, Tensor]:
+    """The logits that differ, and how many classes have each.
+
+    Returns:
+        Shape `(batch, ..., k + 1)`, the last of which is that of the classes
+        that are not stored, and `(k + 1,)`; without it where all are stored.
+    """
+    [log_rest] = top_k.log_rest.values()
+    logits, others = ops.cast(top_k.logits, dtype), top_k.others
+    counts = [1] * logits.shape[-1]
+    if others:
+        other = ops.cast(log_rest, dtype) - math.log(others)
+        logits = ops.concatenate([logits, other[..., None]], axis=-1)
+        counts.append(others)
+    return logits, ops.convert_to_tensor(counts, dtype)

@@ -11,6 +11,10 @@ import numpy as np
 # or crop to show, and little enough to be checked in every epoch.
 _SAMPLE = 256
 _WORDS = 8
+PADDING = (
+    "Pad all inputs of the dataset to one length, and leave the padding out of "
+    "the losses by a mask or by weights of 0, as kd.TeacherCache describes."
+)
 
 
 def arrays(x: Any) -> Any:
@@ -24,7 +28,20 @@ def array(tensor: Any) -> np.ndarray:
         tensor = tensor.detach().cpu()
         if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none.
             tensor = tensor.float()
-    return np.asarray(tensor)
+    found = np.asarray(tensor)
+    if found.dtype.kind == "O" and found.size:
+        _require_text(found.flat[0])
+    return found
+
+
+def _require_text(element: Any) -> None:
+    """Refuses what NumPy holds as an object because its shapes differ."""
+    if hasattr(element, "shape") or isinstance(element, list | tuple):
+        if not isinstance(element, str | bytes):
+            raise ValueError(
+                "The inputs of all examples must have one shape. Received: "
+                f"ragged inputs, of {type(element).__name__}. {PADDING}"
+            )
 
 
 def checks(x: Any) -> np.ndarray:

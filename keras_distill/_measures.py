@@ -46,7 +46,7 @@ def compared(
         ignore_class: The label that stands for none.
     """
     teacher, student = map(transforms.at_least_float32, (teacher, student))
-    _validation.same_shape(teacher, student)
+    _validation.same_shape(teacher.shape, student.shape)
     if of_labels:
         y = None if y is None else off_or_on(y, student)
         weight = weight[..., None] * ops.ones_like(student)

@@ -1,7 +1,7 @@
 """Checks shared by several modules: received, expected, how to fix it."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -104,9 +104,8 @@ def not_scalar(logits: Any) -> None:
         )
 
 
-def same_shape(teacher_logits: Any, student_logits: Any) -> None:
-    """Refuses logits of different rank or of different static shape."""
-    teacher, student = teacher_logits.shape, student_logits.shape
+def same_shape(teacher: Sequence, student: Sequence) -> None:
+    """Refuses shapes of logits that differ, as far as they are known."""
     agree = len(teacher) == len(student) and all(
         t == s or t is None or s is None
         for t, s in zip(teacher, student, strict=False)

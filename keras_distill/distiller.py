@@ -197,7 +197,8 @@ class Distiller(Guarded):
             fixed = self.non_trainable_variables
             own = zip(fixed, state[0][1], strict=True) if state else ()
             logits, features = self._run_teacher(self._teacher, x, values, own)
-        logits = _attached.dense(logits, terms.kind)
+        if not terms.takes_top_k:
+            logits = _attached.dense(logits, terms.kind)
         teacher = of_tensors(logits, names_of(self.teacher))
         x = Tapped(x) if terms.has_features else x
         return x, Targets(y, teacher, numbers, features), sample_weight

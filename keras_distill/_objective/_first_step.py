@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_distill import _data_checks, _kinds
+from keras_distill._attached import TopKLogits, distinct
 from keras_distill._keras.report import Report
 from keras_distill._keras.sample_weights import mask_of, per_position
 from keras_distill._objective import _outputs, _void
@@ -222,21 +223,28 @@ def _counts(output: Output, zero: Tensor) -> Counts:
     )
 
 
-def _of_logits(outputs: Tensor, kind: str | None, trained: bool) -> tuple:
+def _of_logits(outputs: Any, kind: str | None, trained: bool) -> tuple:
     """How many values, how many of them not finite, if probabilities."""
-    outputs = ops.convert_to_tensor(outputs)  # Of arrays, on torch.
-    z = ops.cast(ops.stop_gradient(outputs), "float32")
+    z, counts, dtype = _values(outputs)
     like = ops.zeros((), "bool")
     if kind == _kinds.CLASSES:
-        full = keras.backend.standardize_dtype(outputs.dtype) == "float32"
-        like = _like_softmax(z, _EXACT if full else _OF_HALF)
+        full = keras.backend.standardize_dtype(dtype) == "float32"
+        like = _like_softmax(z, counts, _EXACT if full else _OF_HALF)
     if kind == _kinds.LABELS:
         like = _like_sigmoid(z, trained)
     return _count(ops.ones_like(z)), _count(~ops.isfinite(z)), _count(like)
 
 
-def _like_softmax(z: Tensor, tolerance: float) -> Tensor:
-    sums = ops.sum(z, axis=-1)
+def _values(outputs: Any) -> tuple[Tensor, Any, Any]:
+    """In float32, how many units have each value, and the dtype they had."""
+    if isinstance(outputs, TopKLogits):
+        return *distinct(outputs, "float32"), outputs.logits.dtype
+    outputs = ops.convert_to_tensor(outputs)  # Of arrays, on torch.
+    return ops.cast(ops.stop_gradient(outputs), "float32"), 1.0, outputs.dtype
+
+
+def _like_softmax(z: Tensor, counts: Any, tolerance: float) -> Tensor:
+    sums = ops.sum(counts * z, axis=-1)
     rows = (ops.min(z, axis=-1) >= 0) & (ops.abs(sums - 1) <= tolerance)
     return ops.all(rows) & (_count(ops.ones_like(rows)) > 0)
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_distill._attached import TopKLogits
+
 Path = tuple[str | int, ...]
 
 
@@ -54,6 +56,8 @@ def of_tensors(
         names: The model's own names of them, if it has any.
     """
     found = keras.tree.flatten_with_path(tensors)
+    if isinstance(tensors, TopKLogits):  # Of one output.
+        found = [((), tensors)]
     own: Sequence = names or [None] * len(found)
     return [
         Output(tuple(path), _name(tuple(path), name), tensor)

@@ -97,6 +97,12 @@ class Objective:
         return kinds.pop() if len(kinds) == 1 else _kinds.VALUES
 
     @property
+    def takes_top_k(self) -> bool:
+        """Whether the distillation losses that are computed do."""
+        on = zip(self.computed[1:], self.terms, strict=True)
+        return all(_takes_top_k(t.loss) for computed, t in on if computed)
+
+    @property
     def uses_labels(self) -> bool:
         """Whether a distillation loss that is computed does."""
         on = zip(self.computed[1:], self.terms, strict=True)
@@ -157,6 +163,10 @@ class Objective:
 
     def _loss(self, term: int, found: dict) -> keras.losses.Loss:
         return numbers.having(self.terms[term].loss, found["losses"][term])
+
+
+def _takes_top_k(loss: Any) -> bool:
+    return bool(getattr(loss, "takes_top_k", False))
 
 
 def _uses_labels(loss: Any) -> bool:

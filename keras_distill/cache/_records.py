@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill import _data_checks
+from keras_distill import _checksums, _data_checks
 from keras_distill._attached import TopKLogits
 from keras_distill._numpy import logsumexp
 from keras_distill._validation import is_whole
@@ -82,7 +82,7 @@ class Layout:
             raise ValueError(
                 "The teacher must give logits of the same shape for each "
                 f"example. Received: {logits.shape[1:]} after {self.shape}. "
-                "Pad the inputs to one length."
+                f"{_checksums.PADDING}"
             )
         _data_checks.finite_logits("teacher", logits)
         self._check_range(logits)

@@ -30,6 +30,12 @@ class TeacherCache:
     Logits are stored, not probabilities, so every loss and temperature can be
     used; those of labels that do not exclude each other with `top_k=None`.
 
+    Sequences are padded to one length, the same in all batches. The padding is
+    left out of all losses by a mask of the student, as `Embedding(
+    mask_zero=True)` makes one, or by a `sample_weight` of shape `(batch, time)`
+    that is 0 there. Labels that `ignore_class` names do not leave it out: they
+    are examples without a label, of which the teacher's word still counts.
+
     Each record holds a checksum of its example's inputs, which is compared
     whenever logits are joined: a shuffled, augmented or different dataset is
     refused rather than trained on with wrong targets. Shards are compared with
@@ -123,7 +129,10 @@ class TeacherCache:
             dtype: "float16", "float32" or "bfloat16".
             top_k: Keep this many logits of each example, and the exact log of
                 the mass of the others, which is spread over them evenly when
-                the cache is used. None keeps all.
+                the cache is used. `SoftTargets`, `TTM`, `WTTM` and
+                `HardLabels`, without an `example_weight`, then take less memory
+                and time than with all of a large vocabulary; any other loss
+                has them made into all. None keeps all.
             batch_size: Examples per batch, for datasets without batches.
             shard_examples: Examples per shard, rounded down to whole batches.
                 By default at most 8,192, and at most 64 MiB.

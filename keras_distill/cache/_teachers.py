@@ -151,8 +151,8 @@ def _array(outputs: Any) -> np.ndarray:
     if len(shapes) > 1:
         raise ValueError(
             "`teacher` must give logits of the same shape for each example. "
-            f"Received: a list of rows of the shapes {sorted(shapes)}. Pad "
-            "the inputs to one length."
+            f"Received: a list of rows of the shapes {sorted(shapes)}. "
+            f"{_checksums.PADDING}"
         )
     return _numbers(np.asarray(rows), outputs)
 

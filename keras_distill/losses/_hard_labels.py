@@ -6,8 +6,8 @@ from keras import ops
 
 from keras_distill import _kinds, transforms
 from keras_distill._registration import register
-from keras_distill.losses._logits import pair
 from keras_distill.losses._recomputed import RecomputedLoss
+from keras_distill.losses._top_k import best, pair
 
 Tensor = Any
 
@@ -37,8 +37,7 @@ def hard_labels(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     """
     v, z = pair(teacher_logits, student_logits)
     log_q = transforms.log_probabilities(z)
-    best = ops.argmax(v, axis=-1)[..., None]
-    return -ops.take_along_axis(log_q, best, axis=-1)[..., 0]
+    return -ops.take_along_axis(log_q, best(v), axis=-1)[..., 0]
 
 
 @register
@@ -75,6 +74,7 @@ class HardLabels(RecomputedLoss):
     """
 
     compares = _kinds.CLASSES
+    takes_top_k = True
     default_weights = (0.5, 0.5)
 
     def __init__(

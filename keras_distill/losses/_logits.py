@@ -17,7 +17,7 @@ def pair(teacher_logits: Tensor, student_logits: Tensor) -> tuple:
     """Both in at least float32, of one shape, the teacher's as constants."""
     teacher_logits = transforms.at_least_float32(teacher_logits)
     student_logits = transforms.at_least_float32(student_logits)
-    _validation.same_shape(teacher_logits, student_logits)
+    _validation.same_shape(teacher_logits.shape, student_logits.shape)
     return ops.stop_gradient(teacher_logits), student_logits
 
 

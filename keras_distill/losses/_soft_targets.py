@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from keras_distill import _validation, transforms
+from keras_distill import _validation
 from keras_distill._registration import register
-from keras_distill.losses._logits import kl_divergence, pair
+from keras_distill.losses._top_k import kl_divergence, pair
 from keras_distill.losses._weighed import (
     ExampleWeight,
     WeighedLoss,
@@ -49,11 +49,9 @@ def soft_targets(
     0.4438
     """
     teacher_logits, student_logits = pair(teacher_logits, student_logits)
-    temperature = _validation.temperature_of(teacher_logits, temperature)
-    log_p = transforms.log_probabilities(teacher_logits, temperature)
-    log_q = transforms.log_probabilities(student_logits, temperature)
-    losses = temperature**2 * kl_divergence(log_p, log_q)
-    return weighed(losses, teacher_logits, temperature, example_weight)
+    t = _validation.temperature_of(student_logits, temperature)
+    losses = t**2 * kl_divergence(teacher_logits, student_logits, t, t)
+    return weighed(losses, teacher_logits, t, example_weight)
 
 
 @register

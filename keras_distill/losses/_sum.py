@@ -81,6 +81,7 @@ class Sum(MadeOfLosses):
         self.uses_labels = any(
             getattr(loss, "uses_labels", False) for loss in self._losses
         )
+        self.takes_top_k = _all("takes_top_k", self._losses, False)
         self.per_example = _all("per_example", self._losses)
         self.per_position = _of_positions(self._losses)
 
@@ -179,8 +180,10 @@ def _of_each(weights: Any, count: int) -> Sequence:
     return weights
 
 
-def _all(name: str, losses: Sequence[keras.losses.Loss]) -> bool:
-    return all(getattr(loss, name, True) for loss in losses)
+def _all(
+    name: str, losses: Sequence[keras.losses.Loss], otherwise: bool = True
+) -> bool:
+    return all(getattr(loss, name, otherwise) for loss in losses)
 
 
 def _of_positions(losses: Sequence[keras.losses.Loss]) -> bool:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from keras_distill import _schedules, transforms
+from keras_distill import _schedules, _validation
 from keras_distill._registration import register
-from keras_distill.losses._logits import kl_divergence, pair
+from keras_distill.losses._top_k import kl_divergence, pair
 from keras_distill.losses._weighed import (
     ExampleWeight,
     WeighedLoss,
@@ -49,10 +49,9 @@ def ttm(
     0.0
     """
     teacher_logits, student_logits = pair(teacher_logits, student_logits)
-    log_p = transforms.log_probabilities(teacher_logits, temperature)
-    log_q = transforms.log_probabilities(student_logits)
-    divergence = kl_divergence(log_p, log_q)
-    return weighed(divergence, teacher_logits, temperature, example_weight)
+    t = _validation.temperature_of(student_logits, temperature)
+    losses = kl_divergence(teacher_logits, student_logits, t, 1.0)
+    return weighed(losses, teacher_logits, t, example_weight)
 
 
 @register

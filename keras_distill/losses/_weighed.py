@@ -62,6 +62,8 @@ class WeighedLoss(LabelledLoss, TemperedLoss):
         super().__init__(temperature, reduction, name, dtype)
         self._example_weight = _checked(example_weight)
         self.uses_labels = _takes_labels(example_weight)
+        # A weight is a function of all logits.
+        self.takes_top_k = example_weight is None
 
     @property
     def example_weight(self) -> ExampleWeight | None:

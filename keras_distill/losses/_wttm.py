@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from keras_distill import transforms
 from keras_distill._registration import register
 from keras_distill.losses._tempered import TemperedLoss
+from keras_distill.losses._top_k import power_sum
 from keras_distill.losses._ttm import ttm
 
 Tensor = Any
@@ -39,9 +39,7 @@ def wttm(
     >>> round(float(loss[0]), 4)
     0.1424
     """
-    return ttm(
-        teacher_logits, student_logits, temperature, transforms.power_sum
-    )
+    return ttm(teacher_logits, student_logits, temperature, power_sum)
 
 
 @register
@@ -89,6 +87,7 @@ class WTTM(TemperedLoss):
     """
 
     searched = True
+    takes_top_k = True
     default_weights = (1.0, 2.0)
 
     def __init__(
