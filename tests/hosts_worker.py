@@ -9,6 +9,7 @@ one, the last process breaks down.
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -33,6 +34,7 @@ X = RANDOM.normal(size=(16, 8)).astype("float32")
 Y = RANDOM.integers(4, size=16)
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 SILENT = {"batch_size": 8, "verbose": 0}
+CACHE = {"dtype": "float32", "shard_examples": 8, **SILENT}
 RUN = {"shuffle": False, **SILENT}
 
 
@@ -56,9 +58,10 @@ def spread():
     )
 
 
-def distiller(teacher):
+def distiller(teacher, student=None):
     loss = kd.losses.SoftTargets(2.0)
-    made = kd.Distiller(teacher, network(4, 2, "student"), loss)
+    student = student or network(4, 2, "student")
+    made = kd.Distiller(teacher, student, loss)
     made.compile(keras.optimizers.Adam(0.01), CLASSES)
     return made
 
@@ -95,6 +98,23 @@ def files(made, teacher):
     other.fit(X, Y, callbacks=[best], **RUN)
     last = keras.saving.load_model(f"{name}.best.keras")
     return found | {"best": last.predict(X, **SILENT).tolist()}
+
+
+def checkpoints_of_orbax(teacher):
+    """A Distiller before and after it was read, and after one more epoch."""
+    inputs = keras.Input((8,))
+    hidden = keras.layers.Dense(4, "relu", name="small")(inputs)
+    outputs = keras.layers.Dense(4, name="few")(hidden)
+    made = distiller(teacher, keras.Model(inputs, outputs))
+    folder = FOLDER / "orbax"
+    saved = keras.callbacks.OrbaxCheckpoint(folder, save_on_background=False)
+    made.fit(X, Y, epochs=2, callbacks=[saved], **RUN)
+    loaded = keras.saving.load_model(folder)
+    found = [each.predict(X, **SILENT).tolist() for each in (made, loaded)]
+    loaded.teacher = teacher
+    for each in (made, loaded):
+        each.fit(X, Y, **RUN)
+    return found + [e.predict(X, **SILENT).tolist() for e in (made, loaded)]
 
 
 def layouts():
@@ -141,13 +161,15 @@ def refusals(teacher):
         "evaluate": lambda: made.evaluate(*odd, **SILENT),
         "fidelity": lambda: kd.evaluate_fidelity(teacher, made, odd, **SILENT),
     }
-    found = {}
-    for name, call in pairs.items():
-        try:
-            found[name] = str(call())
-        except ValueError as error:
-            found[name] = str(error)
+    found = {name: refusal(call) for name, call in pairs.items()}
     return found | {"updates": int(made.optimizer.iterations)}
+
+
+def refusal(call):
+    try:
+        return str(call())
+    except ValueError as error:
+        return str(error)
 
 
 def on_each_device():
@@ -158,8 +180,38 @@ def on_each_device():
     teacher = network(8, 1, "teacher")
     if PROCESSES == 1:
         return shared(teacher)
+    folder, workers = FOLDER / "parts", {"num_workers": PROCESSES}
+    kd.TeacherCache.build_part(
+        teacher, X, folder, worker=PROCESS, **workers, **CACHE
+    )
     own = X[8 * PROCESS :][:8]
-    return np.asarray(FrozenModel(teacher).compiled()(own)).tolist()
+    return {
+        "logits": np.asarray(FrozenModel(teacher).compiled()(own)).tolist(),
+        "joined": built(teacher, folder).logits().tolist(),
+    }
+
+
+def built(teacher, folder, x=X):
+    return kd.TeacherCache.build(teacher, x, folder, **CACHE)
+
+
+def in_step(teacher, cache):
+    """Builds of which processes have done unlike parts, or want them.
+
+    All take the batches of the teacher, which is spread over them, together.
+    """
+    own = shutil.copytree(cache.folder, FOLDER / f"copy{PROCESS}")
+    if PROCESS:  # Its process broke down before the other.
+        sorted(own.glob("shard-*.npy"))[1].unlink()
+    part = {"worker": PROCESS, "num_workers": PROCESSES, **CACHE}
+    build_part = kd.TeacherCache.build_part
+    new = FOLDER / f"new{PROCESS}"
+    return {
+        "resumed": built(teacher, own).logits().tolist(),
+        "parts": refusal(lambda: build_part(teacher, X, new, **part)),
+        "data": refusal(lambda: built(teacher, new, X + PROCESS)),
+        "written": new.exists(),
+    }
 
 
 def main():
@@ -168,17 +220,17 @@ def main():
     distribution.set_distribution(spread())
     teacher = network(8, 1, "teacher")
     made, found = trained(teacher)
-    cache = kd.TeacherCache.build(
-        teacher, X, FOLDER / f"cache{PROCESS}", dtype="float32", **SILENT
-    )
+    cache = built(teacher, FOLDER / "cache")
     found |= {
         "layouts": layouts() if PROCESSES == 1 else None,
         "pieces": str(teacher.layers[0].kernel.value.sharding.spec),
         "fingerprint": cache.teacher_fingerprint,
         "logits": cache.logits().tolist(),
+        "in step": in_step(teacher, cache) if PROCESSES > 1 else None,
         "fidelity": kd.evaluate_fidelity(teacher, made, X, **SILENT),
         "predicted": made.predict(X, **SILENT).tolist(),
         **files(made, teacher),
+        "orbax": checkpoints_of_orbax(teacher),
     }
     found["on each device"] = on_each_device()
     (FOLDER / f"{PROCESS}.json").write_text(json.dumps(found))

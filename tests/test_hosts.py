@@ -110,8 +110,37 @@ def test_batches_that_devices_do_not_share_are_refused(alone, call, received):
 
 def test_processes_compute_by_themselves_where_each_has_all(alone, both):
     """On data of their own, as for a part of a cache."""
-    found = np.concatenate([one["on each device"] for one in both])
+    own = [one["on each device"]["logits"] for one in both]
+    found = np.concatenate(own)
     np.testing.assert_allclose(found, alone["logits"], atol=1e-5)
+
+
+def test_processes_that_have_all_of_a_teacher_make_parts_of_a_cache(
+    alone, both
+):
+    for one in both:
+        found = one["on each device"]["joined"]
+        np.testing.assert_allclose(found, alone["logits"], atol=1e-5)
+
+
+def test_a_cache_goes_on_where_one_process_was_ahead(both):
+    for one in both:
+        np.testing.assert_array_equal(one["in step"]["resumed"], one["logits"])
+
+
+@pytest.mark.parametrize(
+    "what, message",
+    [
+        ("parts", r"they are one worker. Received: workers \[0, 1\] in"),
+        ("data", "Received: in process 1 another dataset or other options"),
+    ],
+)
+def test_builds_of_a_spread_teacher_that_differ_are_refused(
+    what, message, both
+):
+    for one in both:
+        assert re.search(message, one["in step"][what])
+        assert not one["in step"]["written"]
 
 
 def test_a_broken_job_goes_on_to_the_same_end(alone, both):
@@ -135,6 +164,15 @@ def test_files_bring_back_the_student(both):
     for found in both:
         for what in ("saved", "weights"):
             np.testing.assert_array_equal(found[what], found["predicted"])
+
+
+def test_orbax_brings_back_the_distiller(alone, both):
+    """With a student that is not Sequential; see test_checkpoints.py."""
+    for found in (alone, *both):
+        saved, loaded, trained, resumed = found["orbax"]
+        np.testing.assert_array_equal(loaded, saved)
+        np.testing.assert_array_equal(resumed, trained)
+        np.testing.assert_allclose(trained, alone["orbax"][2], atol=1e-5)
 
 
 def test_fidelity_is_that_of_one(alone, both):
