@@ -51,6 +51,7 @@ def spread():
     layouts = distribution.LayoutMap(mesh)
     layouts["teacher/hidden/kernel"] = (None, "model")
     layouts["teacher/logits/kernel"] = ("model", None)
+    layouts["in_pieces/kernel"] = (None, "model")
     return distribution.ModelParallel(
         layout_map=layouts,
         batch_dim_name="batch",
@@ -101,10 +102,13 @@ def files(made, teacher):
 
 
 def checkpoints_of_orbax(teacher):
-    """A Distiller before and after it was read, and after one more epoch."""
+    """A Distiller before and after it was read, and after one more epoch.
+
+    Its student, too, is spread over the processes: Keras cannot save it.
+    """
     inputs = keras.Input((8,))
-    hidden = keras.layers.Dense(4, "relu", name="small")(inputs)
-    outputs = keras.layers.Dense(4, name="few")(hidden)
+    hidden = keras.layers.Dense(4, "relu", name="in_pieces")(inputs)
+    outputs = keras.layers.Dense(4, name="whole")(hidden)
     made = distiller(teacher, keras.Model(inputs, outputs))
     folder = FOLDER / "orbax"
     saved = keras.callbacks.OrbaxCheckpoint(folder, save_on_background=False)
@@ -114,7 +118,9 @@ def checkpoints_of_orbax(teacher):
     loaded.teacher = teacher
     for each in (made, loaded):
         each.fit(X, Y, **RUN)
-    return found + [e.predict(X, **SILENT).tolist() for e in (made, loaded)]
+    found += [e.predict(X, **SILENT).tolist() for e in (made, loaded)]
+    spec = loaded.student.layers[1].kernel.value.sharding.spec
+    return {"predicted": found, "pieces": str(spec)}
 
 
 def layouts():

@@ -1,26 +1,27 @@
 """Prints, as JSON, what ranks of torch learn, and one alone.
 
+    ranks_worker.py FOLDER PORT
+
+The folder holds the loop of each rank, `loop.py`.
 torch is imported once; each rank runs in a fork.
 """
 
 import json
 import os
 import pathlib
-import socket
 import sys
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import keras
 import numpy as np
-import pages
 import torch
 
 import keras_distill as kd
 
 RANKS, EPOCHS = 2, 5
 FOLDER = pathlib.Path(sys.argv[1])
-PAGE = pages.ROOT / "examples" / "from_a_laptop_to_a_pod.md"
+LOOP = FOLDER / "loop.py"
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(16, 8)).astype("float32")
 Y = RANDOM.integers(4, size=16)
@@ -64,8 +65,7 @@ def rank_of_page(rank):
     found = {"teacher": network(16, 1), "student": network(4, 2)}
     found |= {"kd": kd, "loss": LABELS, "epochs": EPOCHS}
     found["share"] = batches(X[rank::RANKS], Y[rank::RANKS], 8 // RANKS)
-    block = pages.block(PAGE, "example: ranks")
-    exec(compile(block.text, block.name, "exec"), found)
+    exec(compile(LOOP.read_text(), LOOP.name, "exec"), found)
     result = {"weights": weights(found["student"]), "refused": {}}
     for name in ("fit", "train_on_batch"):
         result["refused"][name] = refusal(found, name)
@@ -87,13 +87,13 @@ def refusal(found, name):
     return None
 
 
-def fork(rank, port):
+def fork(rank):
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2]}
         numbers = {"RANK": str(rank), "WORLD_SIZE": str(RANKS)}
         os.environ.update({**address, **numbers, "GLOO_SOCKET_IFNAME": "lo"})
         rank_of_page(rank)
@@ -104,10 +104,7 @@ def fork(rank, port):
 
 
 def main():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = [fork(rank, port) for rank in range(RANKS)]
+    children = [fork(rank) for rank in range(RANKS)]
     codes = [os.waitpid(child, 0)[1] for child in children]
     assert codes == [0] * RANKS
     names = [FOLDER / f"{rank}.json" for rank in range(RANKS)]

@@ -37,7 +37,7 @@ class Guarded(Logged, Termed):
         return super().__new__(cls, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Called by Keras before each `fit` and batch; with `force` by anyone."""
+        """Called by Keras before it trains; with `force` by anyone."""
         processes.require_one_rank()
         if not force:  # In the middle of a change the two need not fit yet.
             self._check_compiled()
