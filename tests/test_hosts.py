@@ -144,6 +144,17 @@ def test_a_broken_job_goes_on_to_the_same_end(alone, both):
         assert found["loss"] == pytest.approx(alone["loss"], abs=1e-5)
 
 
+def test_the_first_step_is_looked_at_by_all_processes_in_one_program(
+    alone, both
+):
+    """One by one, operations that sum over processes would get entangled."""
+    assert alone["looks"] == [False]
+    for found in (alone, *both):
+        assert "Received: 0 labels below 0 and " in found["label"]
+    for found in both:
+        assert found["looks"] == [True]
+
+
 @pytest.mark.parametrize(
     "what", ["logits", "predicted", "saved", "weights", "best"]
 )

@@ -1,5 +1,6 @@
 """Processes that work together: those of JAX, and the ranks of torch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -36,6 +37,19 @@ def first_other(found: Any) -> int | None:
         if not np.array_equal(value, values[0]):
             return process
     return None
+
+
+def in_one_program(function: Callable) -> Callable:
+    """A function of JAX, compiled anew if several processes run it together.
+
+    Else each would run its operations one by one, several at a time, in any
+    order, and those that gather or sum over processes wait for each other.
+    """
+    import jax
+
+    if jax.process_count() == 1:
+        return function
+    return jax.jit(lambda *values: function(*values))
 
 
 def require_one_rank() -> None:
