@@ -55,7 +55,7 @@ def _sums(array: Any) -> np.ndarray:
 
 def _pieces(array: Any) -> Iterator[Piece]:
     """What this process is to add up."""
-    if not hasattr(array, "addressable_shards") or array.is_fully_replicated:
+    if getattr(array, "is_fully_replicated", True):
         values = keras.ops.convert_to_numpy(array)
         yield Piece(values, (0,) * values.ndim)
         return

@@ -12,9 +12,21 @@ def is_spread(array: Any) -> bool:
 
     Each process must come to what is computed from it, with the same data.
     """
-    if not hasattr(array, "addressable_shards"):
+    if not hasattr(array, "is_fully_addressable"):
         return False
     return not (array.is_fully_addressable or array.is_fully_replicated)
+
+
+def parts_here(array: Any) -> list:
+    """The parts of an array of JAX that lie on devices of this process."""
+    if (
+        array.is_fully_replicated
+        and len(array.sharding.addressable_devices) < 2
+    ):
+        # JAX 0.10 does not list the shards of one that was moved there from
+        # the one device of this process.
+        return [array.addressable_data(0)]
+    return [shard.data for shard in array.addressable_shards]
 
 
 def gathered(found: Any) -> np.ndarray:
