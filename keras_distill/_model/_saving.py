@@ -172,8 +172,9 @@ def _other_paths(missing: list[str], given: list[str]) -> ValueError:
         "has other paths than before (keras issue 23251), and so have models "
         "with other names. Make the Distiller anew, with models that have "
         "names, the same as when the file was written, and call distiller."
-        "load_weights; later save with keras.callbacks.ModelCheckpoint, or a "
-        "student made by keras.Model(inputs, outputs)."
+        "load_weights, after which the optimizer begins anew; later save with "
+        "keras.callbacks.ModelCheckpoint, or a student made by keras.Model("
+        "inputs, outputs)."
     )
 
 
