@@ -18,17 +18,11 @@ def write_atomically(path: pathlib.Path, data: bytes) -> None:
         OSError: If it cannot be written, of the class and number that the
             system gave.
     """
-    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        while not _written(path, data):
+            pass
         _sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise OSError(
             error.errno,
             f"{error.strerror} while writing {path.name}. Nothing that was "
@@ -36,6 +30,25 @@ def write_atomically(path: pathlib.Path, data: bytes) -> None:
             "to go on",
             str(path.parent),
         ) from error
+
+
+def _written(path: pathlib.Path, data: bytes) -> bool:
+    """Not where another process took the bytes for what a killed one left."""
+    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.replace(temporary, path)
+        except FileNotFoundError:
+            return False
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:

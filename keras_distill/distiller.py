@@ -82,7 +82,9 @@ class Distiller(Guarded):
     Saving: `distiller.save` and checkpoints hold the student, the optimizer,
     the compile state and the teacher's fingerprint. A loaded Distiller predicts
     and evaluates at once, and trains again after `distiller.teacher = teacher`.
-    `distiller.export` exports the student.
+    `distiller.export` exports the student. `keras.callbacks.ModelCheckpoint`
+    and `BackupAndRestore` bring all of it back; `OrbaxCheckpoint` too, where
+    the student is no Sequential model, which `load_model` refuses.
 
     A student with steps or a `compute_loss` of its own, which would not be
     called, is refused.

@@ -92,22 +92,31 @@ def kill(folder):
     return seen
 
 
-def parts(folder):
+def part(number, folder):
+    """The part of a worker."""
+    kd.TeacherCache.build_part(
+        Teacher(),
+        Slow(),
+        folder,
+        worker=number,
+        num_workers=WORKERS,
+        **OPTIONS,
+    )
+
+
+def whole(number, folder):
+    """All of it, and then what is there."""
+    assert len(build(folder)) == BATCH * SHARDS
+
+
+def at_once(folder, make):
     """Runs all workers at once."""
     start, go = os.pipe()
 
     def work(number):
-        dataset, model = Slow(), Teacher()
         os.close(go)
         os.read(start, 1)  # Returns when the parent closes the other end.
-        kd.TeacherCache.build_part(
-            model,
-            dataset,
-            folder,
-            worker=number,
-            num_workers=WORKERS,
-            **OPTIONS,
-        )
+        make(number, folder)
 
     children = [fork(lambda n=n: work(n)) for n in range(WORKERS)]
     os.close(go)
@@ -128,5 +137,6 @@ def spare_the_forks():
 if __name__ == "__main__":
     spare_the_forks()
     folder = Path(sys.argv[1])
-    parts(folder / "parts")
+    at_once(folder / "parts", part)
+    at_once(folder / "whole", whole)
     print(json.dumps(kill(folder / "killed")))

@@ -9,6 +9,7 @@ one, the last process breaks down.
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -33,6 +34,7 @@ X = RANDOM.normal(size=(16, 8)).astype("float32")
 Y = RANDOM.integers(4, size=16)
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 SILENT = {"batch_size": 8, "verbose": 0}
+CACHE = {"dtype": "float32", "shard_examples": 8, **SILENT}
 RUN = {"shuffle": False, **SILENT}
 
 
@@ -49,6 +51,7 @@ def spread():
     layouts = distribution.LayoutMap(mesh)
     layouts["teacher/hidden/kernel"] = (None, "model")
     layouts["teacher/logits/kernel"] = ("model", None)
+    layouts["in_pieces/kernel"] = (None, "model")
     return distribution.ModelParallel(
         layout_map=layouts,
         batch_dim_name="batch",
@@ -56,9 +59,10 @@ def spread():
     )
 
 
-def distiller(teacher):
+def distiller(teacher, student=None):
     loss = kd.losses.SoftTargets(2.0)
-    made = kd.Distiller(teacher, network(4, 2, "student"), loss)
+    student = student or network(4, 2, "student")
+    made = kd.Distiller(teacher, student, loss)
     made.compile(keras.optimizers.Adam(0.01), CLASSES)
     return made
 
@@ -69,13 +73,33 @@ class Breakdown(keras.callbacks.Callback):
             os._exit(1)
 
 
+def looks_at(made):
+    """Whether each look at the values of a first step is part of a program."""
+    import jax
+
+    found, look = [], made.look
+
+    def noted(state, batch):
+        found.append(isinstance(state[0][0], jax.core.Tracer))
+        look(state, batch)
+
+    made.look = noted
+    return found
+
+
 def trained(teacher):
     """Goes on where a job was broken off; each process has its own backup."""
     made = distiller(teacher)
+    looks = looks_at(made)
     backup = keras.callbacks.BackupAndRestore(FOLDER / f"backup{PROCESS}")
     callbacks = [backup, Breakdown()]
     logs = made.fit(X, Y, epochs=4, callbacks=callbacks, **RUN).history
-    return made, {"epochs": len(logs["loss"]), "loss": logs["loss"][-1]}
+    return made, {
+        "epochs": len(logs["loss"]),
+        "loss": logs["loss"][-1],
+        "looks": looks,
+        "label": refusal(lambda: distiller(teacher).fit(X, Y + 1, **RUN)),
+    }
 
 
 def files(made, teacher):
@@ -95,6 +119,28 @@ def files(made, teacher):
     other.fit(X, Y, callbacks=[best], **RUN)
     last = keras.saving.load_model(f"{name}.best.keras")
     return found | {"best": last.predict(X, **SILENT).tolist()}
+
+
+def checkpoints_of_orbax(teacher):
+    """A Distiller before and after it was read, and after one more epoch.
+
+    Its student, too, is spread over the processes: Keras cannot save it.
+    """
+    inputs = keras.Input((8,))
+    hidden = keras.layers.Dense(4, "relu", name="in_pieces")(inputs)
+    outputs = keras.layers.Dense(4, name="whole")(hidden)
+    made = distiller(teacher, keras.Model(inputs, outputs))
+    folder = FOLDER / "orbax"
+    saved = keras.callbacks.OrbaxCheckpoint(folder, save_on_background=False)
+    made.fit(X, Y, epochs=2, callbacks=[saved], **RUN)
+    loaded = keras.saving.load_model(folder)
+    found = [each.predict(X, **SILENT).tolist() for each in (made, loaded)]
+    loaded.teacher = teacher
+    for each in (made, loaded):
+        each.fit(X, Y, **RUN)
+    found += [e.predict(X, **SILENT).tolist() for e in (made, loaded)]
+    spec = loaded.student.layers[1].kernel.value.sharding.spec
+    return {"predicted": found, "pieces": str(spec)}
 
 
 def layouts():
@@ -141,13 +187,15 @@ def refusals(teacher):
         "evaluate": lambda: made.evaluate(*odd, **SILENT),
         "fidelity": lambda: kd.evaluate_fidelity(teacher, made, odd, **SILENT),
     }
-    found = {}
-    for name, call in pairs.items():
-        try:
-            found[name] = str(call())
-        except ValueError as error:
-            found[name] = str(error)
+    found = {name: refusal(call) for name, call in pairs.items()}
     return found | {"updates": int(made.optimizer.iterations)}
+
+
+def refusal(call):
+    try:
+        return str(call())
+    except ValueError as error:
+        return str(error)
 
 
 def on_each_device():
@@ -158,8 +206,38 @@ def on_each_device():
     teacher = network(8, 1, "teacher")
     if PROCESSES == 1:
         return shared(teacher)
+    folder, workers = FOLDER / "parts", {"num_workers": PROCESSES}
+    kd.TeacherCache.build_part(
+        teacher, X, folder, worker=PROCESS, **workers, **CACHE
+    )
     own = X[8 * PROCESS :][:8]
-    return np.asarray(FrozenModel(teacher).compiled()(own)).tolist()
+    return {
+        "logits": np.asarray(FrozenModel(teacher).compiled()(own)).tolist(),
+        "joined": built(teacher, folder).logits().tolist(),
+    }
+
+
+def built(teacher, folder, x=X):
+    return kd.TeacherCache.build(teacher, x, folder, **CACHE)
+
+
+def in_step(teacher, cache):
+    """Builds of which processes have done unlike parts, or want them.
+
+    All take the batches of the teacher, which is spread over them, together.
+    """
+    own = shutil.copytree(cache.folder, FOLDER / f"copy{PROCESS}")
+    if PROCESS:  # Its process broke down before the other.
+        sorted(own.glob("shard-*.npy"))[1].unlink()
+    part = {"worker": PROCESS, "num_workers": PROCESSES, **CACHE}
+    build_part = kd.TeacherCache.build_part
+    new = FOLDER / f"new{PROCESS}"
+    return {
+        "resumed": built(teacher, own).logits().tolist(),
+        "parts": refusal(lambda: build_part(teacher, X, new, **part)),
+        "data": refusal(lambda: built(teacher, new, X + PROCESS)),
+        "written": new.exists(),
+    }
 
 
 def main():
@@ -168,17 +246,17 @@ def main():
     distribution.set_distribution(spread())
     teacher = network(8, 1, "teacher")
     made, found = trained(teacher)
-    cache = kd.TeacherCache.build(
-        teacher, X, FOLDER / f"cache{PROCESS}", dtype="float32", **SILENT
-    )
+    cache = built(teacher, FOLDER / "cache")
     found |= {
         "layouts": layouts() if PROCESSES == 1 else None,
         "pieces": str(teacher.layers[0].kernel.value.sharding.spec),
         "fingerprint": cache.teacher_fingerprint,
         "logits": cache.logits().tolist(),
+        "in step": in_step(teacher, cache) if PROCESSES > 1 else None,
         "fidelity": kd.evaluate_fidelity(teacher, made, X, **SILENT),
         "predicted": made.predict(X, **SILENT).tolist(),
         **files(made, teacher),
+        "orbax": checkpoints_of_orbax(teacher),
     }
     found["on each device"] = on_each_device()
     (FOLDER / f"{PROCESS}.json").write_text(json.dumps(found))

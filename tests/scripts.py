@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -30,6 +31,13 @@ def _printed(arguments, folder, environment):
         env={**os.environ, **quiet, **environment},
     )
     return done.stdout
+
+
+def free_port():
+    """A port of this machine that a job may use."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def percentages(output):

@@ -91,6 +91,44 @@ def test_workers_share_a_folder_and_nothing_else(worker, undisturbed):
     assert caching.contents(folder) == undisturbed
 
 
+@pytest.mark.once
+def test_several_may_build_all_of_it_at_once(worker, undisturbed):
+    assert caching.contents(worker[0] / "whole") == undisturbed
+
+
+def test_a_file_that_another_process_tidied_away_is_written_again(
+    whole, tmp_path, monkeypatch
+):
+    tidied = []
+
+    def replace(source, target, original=os.replace):
+        if target.name not in tidied:
+            tidied.append(target.name)
+            os.unlink(source)
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    caching.build(tmp_path)
+    assert len(tidied) == 5  # The plan, three shards and the manifest.
+    assert caching.contents(tmp_path) == caching.contents(whole)
+
+
+def test_a_plan_may_give_way_to_a_manifest_while_it_is_looked_for(
+    killed, whole, monkeypatch
+):
+    def read(path, original=_shards.read_json):
+        monkeypatch.setattr(_shards, "read_json", original)
+        try:
+            return original(path)
+        finally:
+            caching.build(killed)  # Another process is done.
+
+    monkeypatch.setattr(_shards, "read_json", read)
+    found = _build.present_plan(killed)
+    assert found["examples"] == caching.EXAMPLES
+    assert caching.contents(killed) == caching.contents(whole)
+
+
 def build_part(folder, worker, num_workers=3, dataset=None, **arguments):
     kd.TeacherCache.build_part(
         caching.teacher(),

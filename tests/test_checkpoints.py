@@ -1,6 +1,7 @@
 """Checkpoints hold the student and the teacher's fingerprint."""
 
 import keras
+import models
 import pytest
 import saving
 from saving import (
@@ -109,3 +110,34 @@ def test_best_checkpoint_is_that_of_the_lowest_val_loss(tmp_path):
     best = keras.models.load_model(path)
     logs = best.evaluate(X, Y, verbose=0, return_dict=True)
     assert logs["loss"] == pytest.approx(min(losses))
+
+
+# Orbax's files are read by the paths of weights, with `set_state_tree`.
+
+
+def functional_student():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((8,))
+    hidden = keras.layers.Dense(4, "relu", name="hidden")(inputs)
+    normed = keras.layers.BatchNormalization(name="norm")(hidden)
+    return keras.Model(inputs, keras.layers.Dense(3, name="logits")(normed))
+
+
+def test_a_state_tree_brings_back_the_student():
+    original = compiled(make_teacher(), functional_student())
+    train(original)
+    copy = compiled(twin(original.teacher), functional_student())
+    copy.set_state_tree(original.get_state_tree())
+    assert_same_values(copy.student.weights, original.student.weights)
+
+
+def test_a_state_tree_that_leaves_weights_as_they_are_is_refused(
+    original, loaded
+):
+    before = models.snapshot(loaded.student)
+    tree = original.get_state_tree()
+    with pytest.raises(ValueError, match="no value for .* weights.*Orbax"):
+        loaded.set_state_tree(tree)
+    models.assert_same(models.snapshot(loaded.student), before)
+    del tree["trainable_variables"], tree["non_trainable_variables"]
+    loaded.set_state_tree(tree)  # What is not there is not asked for.

@@ -3,22 +3,16 @@
 import json
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from scripts import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hosts")]
 WORKER = pathlib.Path(__file__).with_name("hosts_worker.py")
 SECONDS = 120
-
-
-def free_address():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def start(folder, address, process, processes, *epoch):
@@ -31,7 +25,7 @@ def start(folder, address, process, processes, *epoch):
 def run(folder, processes, *epoch):
     """Starts a job; one that breaks down in an epoch is stopped altogether."""
     folder.mkdir(exist_ok=True)
-    job = folder, free_address()
+    job = folder, f"127.0.0.1:{free_port()}"
     started = [start(*job, i, processes, *epoch) for i in range(processes)]
     try:
         for process in reversed(started):
@@ -110,8 +104,37 @@ def test_batches_that_devices_do_not_share_are_refused(alone, call, received):
 
 def test_processes_compute_by_themselves_where_each_has_all(alone, both):
     """On data of their own, as for a part of a cache."""
-    found = np.concatenate([one["on each device"] for one in both])
+    own = [one["on each device"]["logits"] for one in both]
+    found = np.concatenate(own)
     np.testing.assert_allclose(found, alone["logits"], atol=1e-5)
+
+
+def test_processes_that_have_all_of_a_teacher_make_parts_of_a_cache(
+    alone, both
+):
+    for one in both:
+        found = one["on each device"]["joined"]
+        np.testing.assert_allclose(found, alone["logits"], atol=1e-5)
+
+
+def test_a_cache_goes_on_where_one_process_was_ahead(both):
+    for one in both:
+        np.testing.assert_array_equal(one["in step"]["resumed"], one["logits"])
+
+
+@pytest.mark.parametrize(
+    "what, message",
+    [
+        ("parts", r"they are one worker. Received: workers \[0, 1\] in"),
+        ("data", "Received: in process 1 another dataset or other options"),
+    ],
+)
+def test_builds_of_a_spread_teacher_that_differ_are_refused(
+    what, message, both
+):
+    for one in both:
+        assert re.search(message, one["in step"][what])
+        assert not one["in step"]["written"]
 
 
 def test_a_broken_job_goes_on_to_the_same_end(alone, both):
@@ -119,6 +142,17 @@ def test_a_broken_job_goes_on_to_the_same_end(alone, both):
     for found in both:
         assert found["epochs"] == 2
         assert found["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+
+
+def test_the_first_step_is_looked_at_by_all_processes_in_one_program(
+    alone, both
+):
+    """One by one, operations that sum over processes would get entangled."""
+    assert alone["looks"] == [False]
+    for found in (alone, *both):
+        assert "Received: 0 labels below 0 and " in found["label"]
+    for found in both:
+        assert found["looks"] == [True]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +169,17 @@ def test_files_bring_back_the_student(both):
     for found in both:
         for what in ("saved", "weights"):
             np.testing.assert_array_equal(found[what], found["predicted"])
+
+
+def test_orbax_brings_back_the_distiller(alone, both):
+    """With a student that is not Sequential; see test_checkpoints.py."""
+    expected = alone["orbax"]["predicted"][2]
+    for found in (alone, *both):
+        assert found["orbax"]["pieces"] == "P(None, 'model')"
+        saved, loaded, trained, resumed = found["orbax"]["predicted"]
+        np.testing.assert_array_equal(loaded, saved)
+        np.testing.assert_array_equal(resumed, trained)
+        np.testing.assert_allclose(trained, expected, atol=1e-5)
 
 
 def test_fidelity_is_that_of_one(alone, both):

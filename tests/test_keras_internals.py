@@ -508,3 +508,19 @@ def test_saving_walks_what_dir_names(hidden, tmp_path):
     with h5py.File(tmp_path / "model.weights.h5") as file:
         assert ("guest" in file) == (not hidden)
         assert "head" in file
+
+
+# Checkpoints of Orbax.
+
+
+def test_a_state_tree_of_other_paths_is_ignored_in_silence():
+    """When it is not, the Distiller need not look (keras issue 23251)."""
+    original = compiled(models.sequential(seed=1))
+    config = keras.saving.serialize_keras_object(original)
+    loaded = keras.saving.deserialize_keras_object(config)
+    compiled(loaded)
+    before = models.snapshot(loaded)
+    loaded.set_state_tree(original.get_state_tree())
+    paths = [[w.path for w in model.weights] for model in (original, loaded)]
+    assert paths[0] != paths[1]
+    models.assert_same(models.snapshot(loaded), before, 0)

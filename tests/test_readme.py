@@ -15,6 +15,8 @@ import keras_distill as kd
 
 VIEWS = pages.block(pages.ROOT / "benchmarks" / "README.md", "example: views")
 OPTUNA = pages.block(pages.ROOT / "examples" / "porting.md", "example: optuna")
+# Run by processes of their own, in test_pod.py and test_ranks.py.
+POD = "examples/from_a_laptop_to_a_pod.md"
 README = [one for one in pages.EXAMPLES if one.page == "README.md"]
 
 
@@ -138,6 +140,8 @@ def test_example_of_optuna_runs(tmp_path):
 def test_every_example_is_run():
     run_here = {("README.md", name) for name in CHECKS}
     run_here |= {(one.page, one.name) for one in (VIEWS, OPTUNA)}
+    pod = "train", "sharded", "parts", "joined", "ranks"
+    run_here |= {(POD, f"example: {name}") for name in pod}
     assert {(one.page, one.name) for one in pages.EXAMPLES} == run_here
 
 

@@ -2,6 +2,7 @@
 
 from benchmarks.harness.data import digits
 from benchmarks.harness.machine import (
+    device,
     environment,
     in_a_process,
     steady_threads,
@@ -38,6 +39,7 @@ __all__ = [
     "Runs",
     "adam",
     "arguments",
+    "device",
     "copy_of",
     "digits",
     "draw",

@@ -33,6 +33,15 @@ def environment(*packages: str) -> dict[str, Any]:
     }
 
 
+def device() -> str | None:
+    """What JAX computes on, such as the name of a GPU; None elsewhere."""
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    return jax.devices()[0].device_kind
+
+
 def _processor() -> str:
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():

@@ -30,6 +30,7 @@ import numpy as np
 import keras_distill as kd
 from benchmarks.harness import (
     arguments,
+    device,
     environment,
     interleaved,
     ratio,
@@ -133,12 +134,10 @@ def main() -> None:
             "Only JAX says what memory it plans: KERAS_BACKEND=jax"
         )
     steady_threads()
-    import jax
-
     planned = (2, 8, 50) if options.short else PLANNED
     results: dict[str, Any] = {
         "environment": environment(),
-        "device": jax.devices()[0].device_kind,
+        "device": device(),
         "planned": list(planned),
         "timed": list(planned if options.short else TIMED),
         "labels": {"copies": copies(lambda z, v, y: LABELS(y, z), planned)},

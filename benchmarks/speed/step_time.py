@@ -34,6 +34,7 @@ import keras_distill as kd
 from benchmarks.harness import (
     CROSSENTROPY,
     arguments,
+    device,
     environment,
     interleaved,
     mlp,
@@ -300,7 +301,7 @@ def main() -> None:
     options = arguments(__doc__, NAME)
     steady_threads()
     names = list(PAIRS)[:1] if options.short else list(PAIRS)
-    results = {"environment": environment(), "pairs": {}}
+    results = {"environment": environment(), "device": device(), "pairs": {}}
     for name in names:
         keras.utils.set_random_seed(0)
         pair = results["pairs"][name] = measure(name, options.short)

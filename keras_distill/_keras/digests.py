@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_distill._keras.processes import gathered, is_spread
+
 # SplitMix64 (Steele, Lea and Flood 2014), whose state is the word of an element
 # and, as its number of steps, the element's place. A further round makes a
 # second sum: 128 bits in all.
@@ -38,7 +40,7 @@ def sums(arrays: Sequence[Any]) -> np.ndarray:
     """
     found = np.array([_sums(array) for array in arrays], "uint64")
     found = found.reshape(-1, _SUMS)
-    spread = [i for i, array in enumerate(arrays) if _is_spread(array)]
+    spread = [i for i, array in enumerate(arrays) if is_spread(array)]
     if spread:
         found[spread] = _over_processes(found[spread])
     return found
@@ -53,7 +55,7 @@ def _sums(array: Any) -> np.ndarray:
 
 def _pieces(array: Any) -> Iterator[Piece]:
     """What this process is to add up."""
-    if not hasattr(array, "addressable_shards") or array.is_fully_replicated:
+    if getattr(array, "is_fully_replicated", True):
         values = keras.ops.convert_to_numpy(array)
         yield Piece(values, (0,) * values.ndim)
         return
@@ -63,19 +65,8 @@ def _pieces(array: Any) -> Iterator[Piece]:
             yield Piece(np.asarray(shard.data), start)
 
 
-def _is_spread(array: Any) -> bool:
-    """Whether no process has all of it."""
-    if not hasattr(array, "addressable_shards"):
-        return False
-    return not (array.is_fully_addressable or array.is_fully_replicated)
-
-
 def _over_processes(partial: np.ndarray) -> np.ndarray:
-    from jax.experimental import multihost_utils
-
-    # JAX has no 64 bits, unless they are switched on.
-    gathered = multihost_utils.process_allgather(partial.view("uint32"))
-    return np.ascontiguousarray(gathered).view("uint64").sum(axis=0)
+    return gathered(partial.view("uint32")).view("uint64").sum(axis=0)
 
 
 def _sums_of_piece(piece: Piece, shape: tuple[int, ...]) -> np.ndarray:

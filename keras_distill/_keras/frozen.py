@@ -14,6 +14,7 @@ import keras
 from keras_distill._keras import layout
 from keras_distill._keras.inputs import own_entries
 from keras_distill._keras.layers import all_layers
+from keras_distill._keras.processes import is_spread
 from keras_distill._keras.wrapping import Wrapping
 
 Tensor = Any
@@ -47,6 +48,10 @@ class FrozenModel:
 
     def values(self) -> list:
         return self._placed.of(self._own_variables())
+
+    def is_spread(self) -> bool:
+        """Whether the processes of JAX must all run it, on the same data."""
+        return any(is_spread(value) for value in self.values())
 
     def compiled(self) -> Callable[[Tensor], Tensor]:
         """The call on `x` alone, compiled as Keras would for `predict`."""

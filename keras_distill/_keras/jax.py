@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_distill._keras.processes import parts_here
+
 
 class TracedFor:
     """What a compiled step holds for; with another one it is traced anew."""
@@ -125,8 +127,9 @@ def _buffers(value: Any) -> set:
     if value.size == 0 or value.is_deleted():
         return set()
     return {
-        (shard.device.id, shard.data.unsafe_buffer_pointer())
-        for shard in value.addressable_shards
+        (device.id, part.unsafe_buffer_pointer())
+        for part in parts_here(value)
+        for device in part.devices()
     }
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_distill._keras.processes import is_spread
+
 Tensor = Any
 
 
@@ -107,7 +109,7 @@ def _divisible(layout: Any, shape: tuple[int, ...]) -> Any:
 
 def _own(values: list) -> list:
     """The values as this process has them, if it has them all."""
-    if not all(v.is_fully_replicated or v.is_fully_addressable for v in values):
+    if any(map(is_spread, values)):
         return values
     return [v.addressable_data(0) for v in values]
 

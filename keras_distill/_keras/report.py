@@ -8,7 +8,7 @@ in a variable, which the host reads after it. That they are wanted stands in the
 same variable, and the step itself clears it, so that there is one program.
 """
 
-import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +18,7 @@ from keras import ops
 
 from keras_distill._keras.jax import Batch
 from keras_distill._keras.numbers import scope
+from keras_distill._keras.processes import in_one_program
 
 Tensor = Any
 
@@ -37,6 +38,7 @@ class Report:
         self._size, self._receive = size, receive
         self._wanted = self._outside = False
         self._noted: Any = None
+        self._found: Any = None
 
     def ask(self) -> None:
         """Asks for the report of the next step of training."""
@@ -47,7 +49,9 @@ class Report:
 
         A step that runs eagerly is asked each time.
         """
-        if self._outside or not _is_compiled(model):
+        if self._outside:
+            self._found = find()
+        elif not _is_compiled(model):
             if self._wanted or model.run_eagerly:
                 self._deliver(find())
         elif self._noted is not None:
@@ -125,19 +129,23 @@ class Report:
             if not self._wanted:
                 return step_function(state, iterator)
             data = next(iterator)
-            with self._seen_outside():
-                look(state, data if isinstance(data, Batch) else data[0])
+            batch = data if isinstance(data, Batch) else data[0]
+            seen = functools.partial(self._seen, look)
+            found = in_one_program(seen)(state, batch)
+            if found is not None:
+                self._deliver(found)
             return step_function(state, _after(data, iterator))
 
         return call
 
-    @contextlib.contextmanager
-    def _seen_outside(self) -> Iterator[None]:
-        self._outside = True
+    def _seen(self, look: Callable, state: tuple, batch: Batch) -> Any:
+        """What is found by a look at a batch outside of its step."""
+        self._outside, self._found = True, None
         try:
-            yield
+            look(state, batch)
+            return self._found
         finally:
-            self._outside = False
+            self._outside, self._found = False, None
 
     def _uncompiled(self, step_function: Callable) -> Callable:
         """On torch, runs a step as it is written while a report is wanted."""

@@ -8,7 +8,7 @@ import keras
 
 from keras_distill import _attached, _data_checks
 from keras_distill._compiled import Checked
-from keras_distill._keras import layout, trainer
+from keras_distill._keras import layout, processes, trainer
 from keras_distill._model._logs import Logged
 from keras_distill._model._ported import (
     refuse_losses_of_others,
@@ -37,7 +37,8 @@ class Guarded(Logged, Termed):
         return super().__new__(cls, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Called by Keras before each `fit`; with `force` by anyone."""
+        """Called by Keras before it trains; with `force` by anyone."""
+        processes.require_one_rank()
         if not force:  # In the middle of a change the two need not fit yet.
             self._check_compiled()
             # The weight of a feature may have been set since.
@@ -67,6 +68,9 @@ class Guarded(Logged, Termed):
         student. Later, outputs that are not finite give a loss of NaN, which
         `keras.callbacks.TerminateOnNaN` stops; a label out of range counts 0 in
         the cross-entropy on JAX, and on TensorFlow is an error on a CPU or NaN.
+
+        Raises:
+            RuntimeError: On torch, if torch.distributed has several ranks.
         """
         _data_checks.not_empty("x", x)
         x, y = _attached.unpack(x, y, kwargs)

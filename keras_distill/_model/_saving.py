@@ -1,5 +1,6 @@
 """What files hold of a Distiller: all but the teacher, of which a digest."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -129,9 +130,52 @@ class Saved(FedModel):
             raise _legacy(f"filepath={str(filepath)!r}")
         super().save(filepath, *args, **kwargs)
 
+    def set_state_tree(self, state_tree: dict) -> None:
+        """As `keras.Model.set_state_tree`, by which Orbax's files are read.
+
+        Keras leaves out what it finds no variable for, and says nothing.
+
+        Raises:
+            ValueError: If a weight would be left as it is.
+        """
+        parts = {
+            "trainable_variables": self.trainable_weights,
+            "non_trainable_variables": self.non_trainable_weights,
+        }
+        for name in parts.keys() & state_tree.keys():
+            given = set(_paths(state_tree[name]))
+            missing = [w.path for w in parts[name] if w.path not in given]
+            if missing:
+                raise _other_paths(missing, sorted(given))
+        super().set_state_tree(state_tree)
+
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.export`: of the student, which is what predicts."""
         self.student.export(filepath, *args, **kwargs)
+
+
+def _paths(tree: dict) -> Iterator[str]:
+    """Those of the values in a tree of dicts, as those of variables."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from (f"{name}/{path}" for path in _paths(value))
+        else:
+            yield name
+
+
+def _other_paths(missing: list[str], given: list[str]) -> ValueError:
+    return ValueError(
+        "Weights would keep the values that they have: Keras looks for them by "
+        f"their paths. Received: no value for {len(missing)} weights, such as "
+        f"{missing[0]!r}, but values of {given[:1]}. A Sequential model that "
+        "is loaded by keras.saving.load_model from a folder of OrbaxCheckpoint "
+        "has other paths than before (keras issue 23251), and so have models "
+        "with other names. Make the Distiller anew, with models that have "
+        "names, the same as when the file was written, and call distiller."
+        "load_weights, after which the optimizer begins anew; later save with "
+        "keras.callbacks.ModelCheckpoint, or a student made by keras.Model("
+        "inputs, outputs)."
+    )
 
 
 def _legacy(received: str) -> ValueError:

@@ -1,5 +1,6 @@
 """Makes a planned cache, shard by shard; may be stopped at any time."""
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_distill import _checksums, _data_checks, _files
-from keras_distill.cache import _shards, _teachers
+from keras_distill.cache import _shards, _teachers, _together
 from keras_distill.cache._batches import Source
 from keras_distill.cache._plan import (
     Options,
@@ -24,7 +25,7 @@ from keras_distill.cache._plan import (
 )
 from keras_distill.cache._records import Layout
 from keras_distill.cache._sources import source
-from keras_distill.cache._teachers import Forward
+from keras_distill.cache._teachers import Forward, Teacher
 
 
 def prepare(
@@ -38,9 +39,8 @@ def prepare(
     _data_checks.not_empty("dataset", dataset)
     known = _teachers.teacher(teacher, fingerprint)
     data = source(dataset, options.batch_size, known.input_shapes)
-    plan = make_plan(data, known.forward, known.fingerprint, options)
-    folder = pathlib.Path(folder)
-    return Build(plan, folder, data, known.forward, bool(options.verbose))
+    plan = make_plan(data, known, options)
+    return Build(plan, pathlib.Path(folder), data, known, bool(options.verbose))
 
 
 def records(
@@ -56,8 +56,9 @@ def records(
 
 def present_plan(folder: pathlib.Path) -> dict | None:
     """A folder's manifest or else its plan, None if it holds neither."""
-    for name in (_shards.MANIFEST, _shards.PLAN):
-        if (folder / name).exists():
+    # A plan that is gone has given way to a manifest, by another process.
+    for name in (_shards.MANIFEST, _shards.PLAN, _shards.MANIFEST):
+        with contextlib.suppress(FileNotFoundError):
             return _shards.read_json(folder / name)
     return None
 
@@ -69,8 +70,13 @@ class Build:
     plan: Plan
     folder: pathlib.Path
     source: Source
-    forward: Forward
+    teacher: Teacher
     verbose: bool
+
+    def require_one_part(self, worker: int, num_workers: int) -> None:
+        """Refuses parts of which each process would make another."""
+        if self.teacher.spread:
+            _together.require_one_part(worker, num_workers)
 
     def run(self, wanted: Iterable[int]) -> None:
         """Makes those of the wanted shards that are not there yet."""
@@ -83,6 +89,8 @@ class Build:
                 _shards.check_digest(finished[shard])
             else:
                 missing.append(shard)
+        if self.teacher.spread:
+            missing = _together.missing_anywhere(missing, self.plan.shards)
         self._announce(len(finished), missing)
         if new:
             plan = _shards.to_bytes(self.plan.to_json())
@@ -114,7 +122,8 @@ class Build:
     def _make(self, shards: range, progress: Any) -> None:
         first, last = map(self.plan.batches_of, (shards[0], shards[-1]))
         batches = range(first.start, last.stop)
-        made = records(self.source, self.forward, self.plan.layout, batches)
+        forward, layout = self.teacher.forward, self.plan.layout
+        made = records(self.source, forward, layout, batches)
         # A shard is written while the teacher is busy with the next one.
         with ThreadPoolExecutor(1) as writer:
             write = writer.submit(lambda: None)

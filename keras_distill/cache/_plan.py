@@ -9,9 +9,9 @@ import numpy as np
 
 from keras_distill import _checksums, _validation
 from keras_distill._keras.fingerprint import shown
-from keras_distill.cache import _records, _shards
+from keras_distill.cache import _records, _shards, _together
 from keras_distill.cache._batches import Source
-from keras_distill.cache._teachers import Forward
+from keras_distill.cache._teachers import Teacher
 
 # A shard is what a killed build can lose at most.
 _SHARD_EXAMPLES, _SHARD_BYTES = 8192, 2**26
@@ -75,19 +75,21 @@ class Plan:
         }
 
 
-def make_plan(
-    source: Source, forward: Forward, fingerprint: str, options: Options
-) -> Plan:
+def make_plan(source: Source, teacher: Teacher, options: Options) -> Plan:
     """Looks at the first batch, and at the teacher's logits for it."""
     x = source.first()
     checks = _checksums.checks(x)
     _require_repeatable(checks, _checksums.checks(source.first()))
-    logits = forward(x)()
+    dataset = _dataset(source, x, checks)
+    if teacher.spread:
+        kept = options.dtype, options.top_k, options.shard_examples
+        _together.require_same(dataset, kept)
+    logits = teacher.forward(x)()
     layout = _records.Layout(logits.shape[1:], options.dtype, options.top_k)
     layout.encode(logits, checks)  # Refuses what cannot be kept.
     return Plan(
-        fingerprint,
-        _dataset(source, x, checks),
+        teacher.fingerprint,
+        dataset,
         layout,
         _batches_per_shard(layout, source.batch_size, options.shard_examples),
     )

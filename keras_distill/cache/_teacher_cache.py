@@ -111,6 +111,11 @@ class TeacherCache:
         when it is called again with the same arguments, and gives the same
         bytes. If the cache is complete, it is opened after a look at a batch.
 
+        Several processes may call it at once, with one folder or each with its
+        own. Each computes all of it; a teacher that is spread over processes of
+        JAX by `keras.distribution.ModelParallel` they run together, and must
+        all call it, with the same dataset.
+
         Args:
             teacher: A Keras model that ends in logits, shape `(batch, ...,
                 classes)`, with one output; or any function that gives them. It
@@ -187,6 +192,10 @@ class TeacherCache:
         call of `build` with the same arguments joins their shards, and makes
         those that a lost worker did not finish.
 
+        On several hosts of JAX: `worker=jax.process_index(),
+        num_workers=jax.process_count()`, where each process has all of the
+        teacher. Processes over which one is spread are one worker together.
+
         Args:
             teacher: As in `build`, the same for each worker.
             dataset: As in `build`, the whole dataset for each worker; a worker
@@ -204,6 +213,7 @@ class TeacherCache:
         _validation.worker(worker, num_workers)
         options = Options(dtype, top_k, batch_size, shard_examples, verbose)
         build = prepare(teacher, fingerprint, dataset, folder, options)
+        build.require_one_part(worker, num_workers)
         shards = build.plan.shards
         start = worker * shards // num_workers
         build.run(range(start, (worker + 1) * shards // num_workers))

@@ -26,17 +26,20 @@ class Teacher(NamedTuple):
     forward: Forward
     # Of one example's inputs, None where they are not known.
     input_shapes: list[tuple] | None
+    # Whether the processes of JAX must all ask for the same batches.
+    spread: bool
 
 
 def teacher(value: Any, fingerprint: str | None) -> Teacher:
     """A Keras model, or a function with a fingerprint, as a teacher."""
     if not isinstance(value, keras.Model):
         known = fingerprint_of(value, fingerprint)
-        return Teacher(known, _function(value), None)
+        return Teacher(known, _function(value), None, False)
     _validation.one_output("teacher", value)
     graph.require_logits("teacher", value, _kinds.LOGITS)
-    known = fingerprint_of(value, fingerprint)
-    return Teacher(known, _model(value), _input_shapes(value))
+    known, frozen = fingerprint_of(value, fingerprint), FrozenModel(value)
+    run, shapes = frozen.compiled(), _input_shapes(value)
+    return Teacher(known, _model(run), shapes, frozen.is_spread())
 
 
 def fingerprint_of(value: Any, given: str | None) -> str:
@@ -81,9 +84,7 @@ def _require_function(value: Any) -> None:
 # Keras models.
 
 
-def _model(model: keras.Model) -> Forward:
-    run = FrozenModel(model).compiled()
-
+def _model(run: Callable[[Any], Any]) -> Forward:
     def forward(x: Any) -> Callable[[], np.ndarray]:
         convert = keras.ops.convert_to_tensor
         outputs = run(keras.tree.map_structure(convert, x))
