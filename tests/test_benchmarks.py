@@ -1,6 +1,9 @@
 """The benchmarks run, and their findings hold in short mode."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,8 +19,20 @@ def run(name, folder, *options):
     return json.loads(result.read_text())
 
 
-def test_step_time_measures_each_arm(tmp_path):
-    (result,) = run("speed.step_time", tmp_path).values()
+@pytest.fixture(scope="module")
+def of_a_gpu(tmp_path_factory):
+    """What the one command for a GPU writes, here without one."""
+    folder = tmp_path_factory.mktemp("gpu")
+    scripts.run_module("benchmarks.speed.gpu", "--short", "--out", folder)
+    files = {path.stem: path for path in folder.glob("*.json")}
+    return {name: json.loads(path.read_text()) for name, path in files.items()}
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_step_time_measures_each_arm(of_a_gpu, policy):
+    name = "step_time" if policy == "float32" else f"step_time_{policy}"
+    (result,) = of_a_gpu[name].values()
+    assert result["policy"] == policy and "cpu" in result["device"]
     (pair,) = result["pairs"].values()
     arms = {"student", "teacher", "ours", "cached", "keras"}
     assert arms <= set(pair["step_ms"])
@@ -26,6 +41,18 @@ def test_step_time_measures_each_arm(tmp_path):
     ours, theirs = (pair["epoch_seconds"][arm] for arm in ("ours", "keras"))
     ratios = np.divide(ours, theirs)
     assert pair["ours / keras"] == pytest.approx(np.median(ratios), abs=1e-3)
+
+
+def test_without_a_gpu_its_command_says_so():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed.gpu"],
+        cwd=scripts.ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "A GPU is needed. Received: JAX on 'cpu'" in done.stderr
 
 
 def test_teacher_cache_measures_each_part(tmp_path):
@@ -87,8 +114,8 @@ def test_each_loss_is_tuned_and_measured(tmp_path):
     assert len(kept) == 3 + 2 * 3
 
 
-def test_losses_of_large_outputs_are_planned_and_timed(tmp_path):
-    result = run("speed.large_outputs", tmp_path)
+def test_losses_of_large_outputs_are_planned_and_timed(of_a_gpu):
+    result = of_a_gpu["large_outputs"]
     arms = {"ours", "plain", "ours, labels", "plain, labels"}
     assert {"SoftTargets", "TTM", "WTTM"} < result["losses"].keys()
     for loss in result["losses"].values():

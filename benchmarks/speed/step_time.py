@@ -18,8 +18,10 @@ gets one thread, as its steps fall into clusters with two.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.speed.step_time
          KERAS_BACKEND=tensorflow python -m benchmarks.speed.step_time
+         `--policy mixed_bfloat16` for models in half precision.
 Minutes: about 6 each on 2 cores. `--short` takes seconds and proves nothing.
-Writes:  benchmarks/results/step_time.json, one entry per backend.
+Writes:  benchmarks/results/step_time.json, one entry per backend; with another
+         policy step_time_<policy>.json.
 """
 
 import statistics
@@ -227,6 +229,7 @@ def hand_written_step(teacher: keras.Model, student: keras.Model) -> tuple:
 
     def loss_fn(trainable: list, rest: list, x: Any, y: Any, v: Any) -> tuple:
         z, rest = student.stateless_call(trainable, rest, x, training=True)
+        z, v = z.astype("float32"), v.astype("float32")
         hard = -jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], axis=1)
         p = jax.nn.log_softmax(v / TEMPERATURE)
         q = jax.nn.log_softmax(z / TEMPERATURE)
@@ -298,17 +301,26 @@ def measure(name: str, short: bool) -> dict:
 
 
 def main() -> None:
-    options = arguments(__doc__, NAME)
+    policy = {"default": "float32", "help": "the dtype policy of all models"}
+    options = arguments(__doc__, NAME, policy=policy)
     steady_threads()
+    keras.config.set_dtype_policy(options.policy)
     names = list(PAIRS)[:1] if options.short else list(PAIRS)
-    results = {"environment": environment(), "device": device(), "pairs": {}}
+    results: dict[str, Any] = {
+        "environment": environment(),
+        "device": device(),
+        "policy": options.policy,
+        "pairs": {},
+    }
     for name in names:
         keras.utils.set_random_seed(0)
         pair = results["pairs"][name] = measure(name, options.short)
         for key, value in pair.items():
             if not key.endswith("seconds"):
                 print(f"{name}: {key}: {value}", flush=True)
-    print(save(NAME, results, options.out, by_backend=True))
+    full = options.policy == "float32"
+    name = NAME if full else f"{NAME}_{options.policy}"
+    print(save(name, results, options.out, by_backend=True))
 
 
 if __name__ == "__main__":
