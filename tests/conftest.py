@@ -1,6 +1,7 @@
 """What every test shares: a fixed seed, and no state left from test to test."""
 
 import gc
+import itertools
 import pathlib
 import sys
 
@@ -8,15 +9,14 @@ import compilation
 import keras
 import pytest
 
+_TESTS = itertools.count(1)
 # For `benchmarks`; last, so that an installed keras_distill comes first.
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
 
 
 def pytest_configure():
     compilation.hurry()  # JAX looks at its flags when it is first used.
-    # Tracing makes objects by the million, most of which stay: to look through
-    # them all at Python's usual pace takes a fifth of the time on TensorFlow.
-    gc.set_threshold(100_000, 20, 100)
+    gc.set_threshold(100_000, 20, 100_000)
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,19 @@ def _fixed_seed():
     keras.utils.set_random_seed(0)
     yield
     keras.utils.clear_session(free_memory=False)
+    if next(_TESTS) % 50 == 0:
+        _collect()
+
+
+def _collect():
+    """Looks for garbage among what is new, and not through all again.
+
+    TensorFlow keeps the graphs of steps that a `fit` has traced, also of plain
+    Keras models: millions of objects, of which Python would look at each, again
+    and again, in a fifth of the time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

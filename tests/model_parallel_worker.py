@@ -12,7 +12,8 @@ import sys
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=4"
+    + " --xla_force_host_platform_device_count="
+    + os.environ["SIMULATED_DEVICES"]
     + f" --xla_dump_to={sys.argv[1]}/hlo --xla_dump_hlo_as_text"
     + " --xla_dump_hlo_module_re=.*train_step.*"
 )

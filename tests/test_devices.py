@@ -1,16 +1,11 @@
 """Whatever is trained, many devices log and learn what one does."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import devices
 import numpy as np
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("devices")]
-WORKER = Path(__file__).with_name("devices_worker.py")
+WORKER = "devices_worker.py"
 DEVICES = {"jax": 4, "tensorflow": 2}
 CASES = [
     "every loss",
@@ -30,19 +25,8 @@ CASES = [
 
 @pytest.fixture(scope="module", params=DEVICES)
 def results(request, tmp_path_factory):
-    backend, folder = request.param, tmp_path_factory.mktemp("caches")
-    settings = {
-        "KERAS_BACKEND": backend,
-        "SIMULATED_DEVICES": str(DEVICES[backend]),
-    }
-    done = subprocess.run(
-        [sys.executable, WORKER, folder],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    count, folder = DEVICES[request.param], tmp_path_factory.mktemp("caches")
+    return devices.results(WORKER, request.param, folder, devices=count)
 
 
 def test_these_are_all(results):

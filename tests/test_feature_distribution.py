@@ -1,30 +1,22 @@
 """Features on two devices are those on one."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-import keras
+import devices
 import numpy as np
 import pytest
 
-BACKEND = keras.backend.backend()
 LOGS = {"loss", "hard_loss", "soft_loss", "feature_loss"}
 SCHEDULED = "hidden_feature_weight"
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distribution")]
 
-pytestmark = pytest.mark.skipif(
-    BACKEND == "torch", reason="Keras has no data parallel training on torch"
-)
+
+@pytest.fixture(scope="module", params=["jax", "tensorflow"])
+def backend(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def results():
-    worker = Path(__file__).with_name("feature_worker.py")
-    command = [sys.executable, str(worker)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def results(backend):
+    return devices.results("feature_worker.py", backend)
 
 
 def assert_close(found, expected):
@@ -41,9 +33,9 @@ def test_two_devices_log_and_learn_what_one_does(results):
     assert_close(two["weights"], one["weights"])
 
 
-def test_examples_are_compared_with_all_or_not_at_all(results):
+def test_examples_are_compared_with_all_or_not_at_all(backend, results):
     one, two = results["relations, one"], results["relations, two"]
-    if BACKEND == "tensorflow":
+    if backend == "tensorflow":
         assert "RKD compares the examples of a batch" in two
         assert "Received: 2 replicas" in two
         return

@@ -1,26 +1,20 @@
 """A teacher that is divided among devices stays so, and teaches the same."""
 
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
+import devices
 import numpy as np
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("model parallel")]
-WORKER = Path(__file__).with_name("model_parallel_worker.py")
+WORKER = "model_parallel_worker.py"
 GATHERED = re.compile(r"= \w+\[([\d,]*)\]\S* all-gather\(")
 
 
 @pytest.fixture(scope="module", params=["teacher", "both"])
 def results(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    command = [sys.executable, WORKER, folder, request.param]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = devices.results(WORKER, "jax", folder, request.param, devices=4)
     return found | {"step": distilling(folder)}
 
 
