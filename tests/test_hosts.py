@@ -1,11 +1,13 @@
 """Two processes of JAX, over which a teacher is spread, do what one does."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 
+import devices
 import numpy as np
 import pytest
 from scripts import free_port
@@ -19,7 +21,10 @@ def start(folder, address, process, processes, *epoch):
     numbers = map(str, [process, processes, *epoch])
     command = [sys.executable, WORKER, folder, address, *numbers]
     with open(folder / f"{process}.log", "a") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log)
+        environment = {**os.environ, **devices.THREADS}
+        return subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment
+        )
 
 
 def run(folder, processes, *epoch):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import devices as devices_of_xla
 import keras
 import numpy as np
 import pages
@@ -72,6 +73,7 @@ def start(folder, environment, devices):
     flags = f" --xla_force_host_platform_device_count={devices}"
     flags = os.environ.get("XLA_FLAGS", "") + flags
     cpu = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    cpu |= devices_of_xla.THREADS
     return subprocess.Popen(
         [sys.executable, "train.py", *["--hosts"] * bool(environment)],
         cwd=folder,

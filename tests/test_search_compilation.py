@@ -290,6 +290,7 @@ def traces(model, x, folder):
     return found
 
 
+@pytest.mark.slow
 def test_a_trial_is_traced_as_often_as_one_of_a_plain_model(tmp_path):
     def plain(build):
         def made(hp):

@@ -26,7 +26,7 @@ def hypermodel(teacher=None, **kwargs):
     )
 
 
-once = pytest.mark.once
+slow = pytest.mark.slow  # Searches.
 
 
 def search(folder, model, x=X, objective="val_accuracy"):
@@ -39,7 +39,7 @@ def multi(*names):
     return [kt.Objective(name, "max") for name in names]
 
 
-@once
+@slow
 @pytest.mark.parametrize(
     "objective, name",
     [
@@ -56,7 +56,7 @@ def test_an_objective_of_training_is_refused(objective, name, tmp_path):
         search(tmp_path, hypermodel(models.sequential()), objective=objective)
 
 
-@once
+@slow
 @pytest.mark.parametrize("objective", ["val_loss", "accuracy"])
 def test_other_objectives_are_not(objective, tmp_path):
     tuner = search(
@@ -71,7 +71,7 @@ def attached():
     return kd.WithTeacherLogits(X, logits)
 
 
-@once
+@slow
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     "live, x, message",
@@ -91,7 +91,7 @@ def test_data_that_no_trial_can_train_on_stop_a_search(
         search(tmp_path, model, x)
 
 
-@once
+@slow
 def test_another_error_fails_its_trial_alone(tmp_path):
     def build_student(hp):
         units = hp.Choice("units", [3, 4])
@@ -126,7 +126,7 @@ def _only_units():
 # Lists.
 
 
-@once
+@slow
 def test_lists_are_what_to_choose_from(tmp_path):
     model = hypermodel(
         models.sequential(),
@@ -183,7 +183,7 @@ def finished(folder, scores=RISING, **kwargs):
     return tuner
 
 
-@once
+@slow
 def test_a_search_is_drawn_by_what_was_searched(tmp_path):
     tuner = finished(tmp_path)
     figure = kd.plotting.search(tuner, tmp_path / "search.png")
@@ -221,7 +221,7 @@ def test_a_search_is_drawn_by_what_was_searched(tmp_path):
     ]
 
 
-@once
+@slow
 def test_of_equal_scores_the_first_is_the_best(tmp_path):
     tuner = finished(tmp_path, scores=[0.5, 0.9, 0.1, 0.9, *[0.2] * 4])
     figure = kd.plotting.search(tuner)
@@ -234,7 +234,7 @@ def test_of_equal_scores_the_first_is_the_best(tmp_path):
     assert rings == [[first.hyperparameters["soft_loss_weight"], 0.9]]
 
 
-@once
+@slow
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     with pytest.raises(TypeError, match="Received: tuner=3"):
         kd.plotting.search(3)
