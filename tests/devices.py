@@ -4,11 +4,14 @@ Devices are configured before their first use.
 """
 
 import functools
+import importlib.util
 import json
 import os
 import pathlib
 import subprocess
 import sys
+
+import pytest
 
 FOLDER = pathlib.Path(__file__).parent
 # XLA has a thread for each simulated device, and devices that wait for each
@@ -19,6 +22,8 @@ THREADS = {"PJRT_NPROC": "16"}
 @functools.cache
 def results(worker, backend, *arguments, devices=2):
     """The JSON that it prints last."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
     settings = {"KERAS_BACKEND": backend, "SIMULATED_DEVICES": str(devices)}
     done = subprocess.run(
         [sys.executable, FOLDER / worker, *map(str, arguments)],

@@ -6,6 +6,7 @@ It writes what it found to FOLDER, as JSON. At the end of EPOCH, if there is
 one, the last process breaks down.
 """
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -124,8 +125,12 @@ def files(made, teacher):
 def checkpoints_of_orbax(teacher):
     """A Distiller before and after it was read, and after one more epoch.
 
+    None without Orbax.
+
     Its student, too, is spread over the processes: Keras cannot save it.
     """
+    if importlib.util.find_spec("orbax") is None:
+        return None
     inputs = keras.Input((8,))
     hidden = keras.layers.Dense(4, "relu", name="in_pieces")(inputs)
     outputs = keras.layers.Dense(4, name="whole")(hidden)
