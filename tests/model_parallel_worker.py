@@ -1,6 +1,8 @@
 """A teacher, or both models, over four simulated devices.
 
-    model_parallel_worker.py FOLDER teacher|both
+    model_parallel_worker.py FOLDER teacher|both|pieces
+
+With `pieces` losses are computed for some rows at a time.
 
 Prints what it found, as JSON; what XLA made of each function is in FOLDER.
 """
@@ -10,6 +12,9 @@ import os
 import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = (
+    "false"  # What is in it is not said.
+)
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count="
@@ -23,6 +28,7 @@ import numpy as np
 from keras import distribution, layers
 
 import keras_distill as kd
+from keras_distill._keras import memory, pieces
 
 FOLDER, SPREAD = sys.argv[1:]
 CLASSES, FEATURES = 12, 16
@@ -96,14 +102,16 @@ def specialists(folder):
 def main():
     one = distilled()[0]
     alone = specialists(f"{FOLDER}/alone")
-    names = {"teacher": ["teacher"], "both": ["teacher", "student"]}
-    with spread(*names[SPREAD]).scope():
+    names = ["teacher"] if SPREAD == "teacher" else ["teacher", "student"]
+    if SPREAD == "pieces":
+        memory._LARGE = pieces._SMALLEST_ON_CPU = 2**4
+    with spread(*names).scope():
         many, teacher = distilled()
-        pieces = sum(piece(v).nbytes for v in teacher.variables)
+        held = sum(piece(v).nbytes for v in teacher.variables)
         whole = sum(v.value.nbytes for v in teacher.variables)
     with heads_over_all().scope():
         divided = specialists(f"{FOLDER}/divided")
-    found = {"one": one, "many": many, "bytes": [pieces, whole]}
+    found = {"one": one, "many": many, "bytes": [held, whole]}
     print(json.dumps(found | {"alone": alone, "divided": divided}))
 
 

@@ -9,20 +9,25 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("model parallel")]
 WORKER = "model_parallel_worker.py"
 GATHERED = re.compile(r"= \w+\[([\d,]*)\]\S* all-gather\(")
+PLANNED = re.compile(r"Total bytes: (\d+)")
 
 
-@pytest.fixture(scope="module", params=["teacher", "both"])
+@pytest.fixture(scope="module", params=["teacher", "both", "pieces"])
 def results(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     found = devices.results(WORKER, "jax", folder, request.param, devices=4)
-    return found | {"step": distilling(folder)}
+    return found | {"folder": folder, "looped": request.param == "pieces"}
 
 
-def distilling(folder):
-    """The first compiled step that devices take together; others follow."""
-    files = (folder / "hlo").glob("*train_step*after_optimizations.txt")
-    texts = [file.read_text() for file in sorted(files)]
-    return next(text for text in texts if "all-reduce(" in text)
+def compiled(results, together):
+    """Step and memory report of the first that one device, or all, take."""
+    folder = results["folder"] / "hlo"
+    for file in sorted(folder.glob("*train_step*after_optimizations.txt")):
+        step = file.read_text()
+        if ("all-reduce(" in step) == together:
+            (report,) = folder.glob(f"{file.stem}-memory-usage-report.txt")
+            return step, int(PLANNED.search(report.read_text())[1])
+    raise AssertionError(f"No such step in {folder}.")
 
 
 def test_devices_learn_what_one_does(results):
@@ -32,8 +37,16 @@ def test_devices_learn_what_one_does(results):
         np.testing.assert_allclose(many[name], values, rtol=0, atol=1e-5)
 
 
-def test_no_weight_is_gathered_in_a_step(results):
-    assert GATHERED.findall(results["step"]) == []
+def test_nothing_is_gathered_in_a_step(results):
+    step, _ = compiled(results, together=True)
+    assert GATHERED.findall(step) == []
+    assert (" while(" in step) == results["looped"]
+
+
+def test_a_step_needs_as_much_less_memory_as_the_others_hold(results):
+    (_, one), (_, many) = (compiled(results, x) for x in (False, True))
+    held, whole = results["bytes"]
+    assert many < one - (whole - held)
 
 
 def test_each_device_holds_its_part_of_the_teacher(results):

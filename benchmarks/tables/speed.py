@@ -47,20 +47,27 @@ def step_finding() -> str:
 
 
 def large_finding() -> str:
-    """Copies and times of the losses over a vocabulary, JensenShannon apart."""
-    losses = dict(load("large_outputs")["losses"])
-    apart = losses.pop("JensenShannon")
+    """Copies and times of the losses over a vocabulary, and of the largest."""
+    result = load("large_outputs")
+    losses, kept = result["losses"], result["of the largest"]
     ours, plain = (
         [loss["copies"][arm] for loss in losses.values()]
         for arm in ("ours", "plain")
     )
-    times = span(loss["ours / plain, labels"] for loss in losses.values())
+    both = [loss["copies"]["ours, labels"] for loss in losses.values()]
+    alone = result["labels"]["copies"]
+    times, beside = (
+        span(loss[f"ours / plain{also}"] for loss in losses.values())
+        for also in ("", ", labels")
+    )
+    largest = span(loss["largest / all, labels"] for loss in kept.values())
     return (
-        "Beside 32,000 logits a token and their gradient, five losses take "
-        f"{max(ours):.0f} float32 copy of them at most, where they took up to "
-        f"{max(plain):.0f}, and with labels {times} times as long; "
-        f"JensenShannon {apart['copies']['ours']:.0f} for "
-        f"{apart['copies']['plain']:.0f}."
+        f"Beside 32,000 logits a token and their gradient, {len(losses)} "
+        f"losses take {min(ours)} to {max(ours)} float32 copies of them, where "
+        f"they took {min(plain):.0f} to {max(plain):.0f}; with labels at most "
+        f"{max(both)}, of which labels alone take {alone:.0f}. They take "
+        f"{times} times as long, with labels {beside}; with a teacher's "
+        f"{result['k']} largest logits {largest} of that."
     )
 
 

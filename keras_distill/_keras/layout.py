@@ -129,14 +129,20 @@ def _laid_out(inputs: Any) -> Any:
 
 def shares() -> int:
     """Into how many parts a process divides the batches of Keras's loops."""
-    if keras.backend.backend() != "jax":
-        return 1
-    distribution: Any = keras.distribution.distribution()
-    if distribution is None:
+    parts = parts_of_batch()
+    if parts == 1:
         return 1
     import jax
 
-    return max(1, _rows_of_mesh(distribution) // jax.process_count())
+    return max(1, parts // jax.process_count())
+
+
+def parts_of_batch() -> int:
+    """Into how many parts the devices of all processes divide a batch."""
+    distribution: Any = keras.distribution.distribution()
+    if keras.backend.backend() != "jax" or distribution is None:
+        return 1
+    return _rows_of_mesh(distribution)
 
 
 def require_divided(name: str, rows: int, batch_size: int) -> None:

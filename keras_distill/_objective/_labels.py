@@ -6,7 +6,6 @@ from typing import Any
 from keras import ops
 
 from keras_distill._keras import memory
-from keras_distill._keras.numbers import having
 
 Tensor = Any
 
@@ -32,18 +31,17 @@ def with_labels(loss: Any, labels: Any) -> Callable[..., Tensor]:
             "example kd.losses.SoftTargets(temperature=4.0)."
         )
 
-    def call(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-        return loss.call((teacher_logits, labels), student_logits)
-
-    bound = having(loss, {"call": call})
+    def call(student_logits: Tensor, logits: Any, labels: Any) -> Tensor:
+        logits = memory.in_dtype_of(loss, logits)
+        return loss.call((logits, labels), student_logits)
 
     def called(
         teacher_logits: Tensor,
         student_logits: Tensor,
         sample_weight: Any = None,
     ) -> Tensor:
-        logits = teacher_logits, student_logits
-        return memory.called(bound, *logits, sample_weight)
+        targets = [teacher_logits, labels]
+        return memory.called(loss, call, targets, student_logits, sample_weight)
 
     return called
 

@@ -10,6 +10,7 @@ from keras import ops
 from keras_distill import _schedules
 from keras_distill._label_masks import agree
 from keras_distill.losses._labelled import LabelledLoss
+from keras_distill.losses._recomputed import is_ours
 from keras_distill.losses._tempered import TemperedLoss
 
 Tensor = Any
@@ -64,6 +65,11 @@ class WeighedLoss(LabelledLoss, TemperedLoss):
         self.uses_labels = _takes_labels(example_weight)
         # A weight is a function of all logits.
         self.takes_top_k = example_weight is None
+
+    @property
+    def by_rows(self) -> bool:
+        weight = self._example_weight
+        return super().by_rows and (weight is None or is_ours(weight))
 
     @property
     def example_weight(self) -> ExampleWeight | None:

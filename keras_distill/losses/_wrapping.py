@@ -43,6 +43,11 @@ class MadeOfLosses(LabelledLoss):
     def numbers(self) -> tuple[str, ...]:
         return tuple(self._places)
 
+    @property
+    def by_rows(self) -> bool:
+        inner = (getattr(loss, "by_rows", False) for loss in self._losses)
+        return super().by_rows and all(inner)
+
     def __getattr__(self, name: str) -> Any:
         place = None if name.startswith("_") else self._places.get(name)
         if place is None:
