@@ -16,6 +16,7 @@ from keras import layers
 
 import keras_distill as kd
 from keras_distill._keras import jax as of_jax
+from keras_distill._keras import memory, pieces
 from keras_distill._keras.frozen import FrozenModel
 
 pytestmark = pytest.mark.skipif(
@@ -72,6 +73,13 @@ def missing(module):
 def test_a_step_of_each_loss(loss):
     model = distiller(models.noisy(seed=2), models.noisy(), loss)
     assert missing(step(model)) == []
+
+
+def test_a_step_of_logits_that_come_in_pieces(monkeypatch):
+    monkeypatch.setattr(memory, "_LARGE", 2)
+    monkeypatch.setattr(pieces, "_SMALLEST_ON_CPU", 2)
+    module = step(distiller(models.noisy(seed=2), models.noisy()))
+    assert missing(module) == [] and "while" in module
 
 
 def test_a_step_in_half_precision_with_features():

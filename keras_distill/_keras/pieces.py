@@ -16,7 +16,7 @@ Tensor = Any
 _MOST = 16  # Of what a loss needs, a sixteenth is little beside its logits.
 # Elements of a piece at least: what a core's cache holds of a few copies, and
 # what keeps another device busy.
-_SMALLEST_ON_CPU, _SMALLEST = 2**19, 2**23
+_SMALLEST_ON_CPU, _SMALLEST = 2**19, 2**22
 
 
 def rows(function: Callable[..., Tensor], arrays: Sequence[Tensor]) -> Tensor:

@@ -27,6 +27,12 @@ of Keras's losses or one between features of shape `(batch, ..., channels)`:
 | `CosineDistance` | the direction of the teacher's features |
 | `AttentionTransfer` | maps that are large where the teacher's are |
 | `RKD` | distances and angles between examples, as the teacher has them |
+
+In a compiled step of JAX a class computes the losses of 2^22 logits and more
+for some rows at a time, and again in its gradient, so that no float32 copy of
+them all is made. Such a loss has second derivatives by `jax.grad`, not by
+`jax.jvp`; the functions have both. A loss or an `example_weight` of your own is
+computed of all rows at once.
 """
 
 from keras_distill._compiled import on_logits
