@@ -52,6 +52,7 @@ def copies(function, shape):
     return needed.temp_size_in_bytes / (4 * math.prod(shape))
 
 
+@pytest.mark.slow
 @losses
 @pytest.mark.parametrize("shape", [TOKENS, ROWS], ids=str)
 def test_a_loss_of_large_logits_makes_no_copy(loss, shape):
@@ -59,6 +60,7 @@ def test_a_loss_of_large_logits_makes_no_copy(loss, shape):
     assert found < {TOKENS: 0.5, ROWS: 1.0}[shape]
 
 
+@pytest.mark.slow
 @losses
 def test_a_step_with_labels_makes_little_more_than_labels_do(loss):
     labels_alone = copies(lambda z, v, y: FROM_LOGITS(y, z), TOKENS)
@@ -94,8 +96,12 @@ def require_equal(found, expected):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * scale)
 
 
-@losses
-@pytest.mark.parametrize("shape", [(64,), (13,), (3, 8), (1, 2, 37)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "loss"),
+    [((3, 8), loss) for loss in LOSSES]
+    + [(shape, kd.losses.DKD()) for shape in [(64,), (13,), (1, 2, 37)]],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
 def test_value_and_gradient_are_the_same(soon_large, monkeypatch, loss, shape):
     v, z = some_logits(*shape)
     y = np.arange(math.prod(shape)).reshape(shape) % 16

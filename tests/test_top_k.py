@@ -270,6 +270,7 @@ def copies(loss, dtype):
     return needed.temp_size_in_bytes / (4 * math.prod(LARGE))
 
 
+@pytest.mark.slow
 @jax_alone
 @each_loss
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
@@ -278,6 +279,7 @@ def test_a_step_makes_no_copy_of_large_logits(name, dtype):
     assert copies(lambda z, v, y: loss(v, z), dtype) < 0.2
 
 
+@pytest.mark.slow
 @jax_alone
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_labels_beside_it_need_the_memory_of_its_gradient(dtype):
