@@ -1,8 +1,8 @@
 """A teacher, or both models, over four simulated devices.
 
-    model_parallel_worker.py FOLDER teacher|both|pieces
+    model_parallel_worker.py FOLDER teacher|both
 
-With `pieces` losses are computed for some rows at a time.
+With both, losses are computed for some rows at a time.
 
 Prints what it found, as JSON; what XLA made of each function is in FOLDER.
 """
@@ -103,7 +103,7 @@ def main():
     one = distilled()[0]
     alone = specialists(f"{FOLDER}/alone")
     names = ["teacher"] if SPREAD == "teacher" else ["teacher", "student"]
-    if SPREAD == "pieces":
+    if SPREAD == "both":
         memory._LARGE = pieces._SMALLEST_ON_CPU = 2**4
     with spread(*names).scope():
         many, teacher = distilled()

@@ -12,11 +12,11 @@ GATHERED = re.compile(r"= \w+\[([\d,]*)\]\S* all-gather\(")
 PLANNED = re.compile(r"Total bytes: (\d+)")
 
 
-@pytest.fixture(scope="module", params=["teacher", "both", "pieces"])
+@pytest.fixture(scope="module", params=["teacher", "both"])
 def results(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     found = devices.results(WORKER, "jax", folder, request.param, devices=4)
-    return found | {"folder": folder, "looped": request.param == "pieces"}
+    return found | {"folder": folder, "looped": request.param == "both"}
 
 
 def compiled(results, together):
