@@ -81,6 +81,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(worker, undisturbed):
     assert caching.contents(folder / "killed") == undisturbed
 
 
+@pytest.mark.once
 def test_workers_share_a_folder_and_nothing_else(worker, undisturbed):
     folder = worker[0] / "parts"
     with pytest.raises(ValueError, match="unfinished"):
@@ -228,6 +229,7 @@ def test_a_flipped_byte_of_a_shard_is_found(number, whole, folder):
     np.testing.assert_array_equal(found, cache.logits())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mask", [1, 0x20])
 def test_any_flipped_byte_of_the_manifest_is_found(mask, folder):
     path = folder / "manifest.json"
@@ -239,6 +241,7 @@ def test_any_flipped_byte_of_the_manifest_is_found(mask, folder):
     kd.TeacherCache(folder)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mask", [1, 0x20])
 def test_any_flipped_byte_of_the_plan_is_found(mask, killed):
     path = killed / "build.json"
