@@ -219,5 +219,5 @@ print(f"{'teacher':24}{perplexity(teacher):>10.1f}")
 # distiller.fit(x, words[:, 1:], sample_weight=padding[:, 1:])
 # ```
 #
-# This was tried with keras-hub 0.32 on JAX and TensorFlow, and small models with
-# random weights in the place of the preset, which is a download.
+# This was tried with keras-hub 0.32 on JAX and TensorFlow, with a small teacher
+# of random weights in the place of the preset, which is a download.

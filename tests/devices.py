@@ -19,11 +19,15 @@ FOLDER = pathlib.Path(__file__).parent
 THREADS = {"PJRT_NPROC": "16"}
 
 
+def needs(*modules):
+    """For who has fewer packages than `tox run -e benchmarks`."""
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
+    return pytest.mark.skipif(missing != [], reason=f"without {missing}")
+
+
 @functools.cache
 def results(worker, backend, *arguments, devices=2):
     """The JSON that it prints last."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     settings = {"KERAS_BACKEND": backend, "SIMULATED_DEVICES": str(devices)}
     done = subprocess.run(
         [sys.executable, FOLDER / worker, *map(str, arguments)],

@@ -68,7 +68,7 @@ def undisturbed(tmp_path_factory):
     return caching.contents(folder)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_killed_build_goes_on_to_the_same_bytes(worker, undisturbed):
     folder, kills = worker
     counts = [sum(".npy" in name for name in names) for names in kills]
@@ -81,7 +81,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(worker, undisturbed):
     assert caching.contents(folder / "killed") == undisturbed
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_workers_share_a_folder_and_nothing_else(worker, undisturbed):
     folder = worker[0] / "parts"
     with pytest.raises(ValueError, match="unfinished"):
@@ -92,7 +92,7 @@ def test_workers_share_a_folder_and_nothing_else(worker, undisturbed):
     assert caching.contents(folder) == undisturbed
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_several_may_build_all_of_it_at_once(worker, undisturbed):
     assert caching.contents(worker[0] / "whole") == undisturbed
 

@@ -1,5 +1,7 @@
 """What may be changed while a Distiller trains, and when it is in force."""
 
+import functools
+
 import keras
 import models
 import numpy as np
@@ -36,6 +38,7 @@ def made(temperature=2.0, hard=0.3, soft=0.7, teacher=None, **kwargs):
     return model
 
 
+@functools.cache
 def of_fresh(**kwargs):
     return models.step(made(**kwargs), X, Y)
 
@@ -478,6 +481,7 @@ def take_another_one(model, n):
         model.soft_loss_weight = decay(1.0 + n)
 
 
+# How often each traces anew.
 CHANGES = {
     write_numbers: 0,
     switch_off: 1,
@@ -489,8 +493,14 @@ CHANGES = {
 
 
 @compiled_only
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("run", [in_a_fit, in_epochs, between_fits])
+@pytest.mark.parametrize(
+    ("change", "run"),
+    [
+        *[(change, in_a_fit) for change in CHANGES],
+        *[(write_numbers, run) for run in (in_epochs, between_fits)],
+        *[(begin_a_schedule, run) for run in (in_epochs, between_fits)],
+    ],
+)
 def test_only_a_new_term_loss_schedule_or_teacher_traces_anew(change, run):
     assert traces(change, run) == CHANGES[change]
 

@@ -4,7 +4,11 @@ import devices
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("devices")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("devices"),
+    devices.needs("jax", "tensorflow"),
+]
 WORKER = "devices_worker.py"
 DEVICES = {"jax": 4, "tensorflow": 2}
 CASES = [

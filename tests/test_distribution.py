@@ -7,7 +7,11 @@ import pytest
 LOGS = {"loss", "hard_loss", "soft_loss", "accuracy"}
 SCHEDULED = {"hard_loss_weight", "temperature"}
 WORKER = "distribution_worker.py"
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distribution")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("distribution"),
+    devices.needs("jax", "tensorflow"),
+]
 
 
 @pytest.fixture(scope="module", params=["jax", "tensorflow"])

@@ -6,7 +6,11 @@ import pytest
 
 LOGS = {"loss", "hard_loss", "soft_loss", "feature_loss"}
 SCHEDULED = "hidden_feature_weight"
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distribution")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("distribution"),
+    devices.needs("jax", "tensorflow"),
+]
 
 
 @pytest.fixture(scope="module", params=["jax", "tensorflow"])

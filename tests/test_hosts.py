@@ -1,6 +1,5 @@
 """Two processes of JAX, over which a teacher is spread, do what one does."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -177,10 +176,9 @@ def test_files_bring_back_the_student(both):
             np.testing.assert_array_equal(found[what], found["predicted"])
 
 
+@devices.needs("orbax")
 def test_orbax_brings_back_the_distiller(alone, both):
     """With a student that is not Sequential; see test_checkpoints.py."""
-    if importlib.util.find_spec("orbax") is None:
-        pytest.skip("orbax-checkpoint is not installed")
     expected = alone["orbax"]["predicted"][2]
     for found in (alone, *both):
         assert found["orbax"]["pieces"] == "P(None, 'model')"

@@ -6,7 +6,11 @@ import devices
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("model parallel")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("model parallel"),
+    devices.needs("jax"),
+]
 WORKER = "model_parallel_worker.py"
 GATHERED = re.compile(r"= \w+\[([\d,]*)\]\S* all-gather\(")
 PLANNED = re.compile(r"Total bytes: (\d+)")

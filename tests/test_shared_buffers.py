@@ -24,6 +24,15 @@ def pair():
     return models.distiller(teacher, models.sequential(), run_eagerly=False)
 
 
+def anew(value):
+    """The same numbers in another object, on JAX in the same buffer."""
+    if keras.backend.backend() != "jax":
+        return keras.ops.copy(value)
+    import jax
+
+    return jax.device_put(value, value.sharding)
+
+
 class CountedLooks(kd.Distiller):
     """Counts how often the teacher's buffers are looked at."""
 
@@ -107,24 +116,19 @@ def test_optimizer_and_student_share_averages_after_a_fit_with_ema():
 
 
 def test_arrays_of_one_buffer_need_not_be_one_object():
-    if keras.backend.backend() != "jax":
-        pytest.skip("only on JAX does a step use up its state")
-    import jax
-
     model = pair()
+    before = models.snapshot(model.teacher)
     kernel, other = model.student.variables[0], model.teacher.variables[0]
-    value = jax.device_put(other.value, other.value.sharding)
-    kernel.assign(value)
+    kernel.assign(anew(other.value))
     assert kernel.value is not other.value
     models.fit(model, X, Y)
-    models.logits(model.teacher, X)
+    models.assert_same(models.snapshot(model.teacher), before)
 
 
 def test_buffers_are_looked_at_where_the_variables_are_read_not_per_step():
-    if keras.backend.backend() != "jax":
-        pytest.skip("only on JAX does a step use up its state")
     loss = kd.losses.SoftTargets(models.TEMPERATURE)
     model = CountedLooks(models.linear(seed=2), models.linear(), loss)
     model.compile("sgd", models.CROSSENTROPY)
     models.fit(model, X, Y, batch_size=2, epochs=3)
-    assert model.looks == 3
+    # Only on JAX does a step use up its state, of which an epoch has one.
+    assert model.looks == (3 if keras.backend.backend() == "jax" else 0)

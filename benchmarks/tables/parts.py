@@ -59,6 +59,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 # For README.md: a finding, and the page that has more.
 _FINDINGS: dict[str, tuple[Callable[[], str], str]] = {
+    "digits": (digits.finding, "README.md#digits"),
     "mnist": (mnist.finding, "paper/README.md#mnist"),
     "comparison": (comparison.finding, "README.md#comparison"),
     "cache": (speed.cache_finding, "README.md#cache"),
