@@ -50,6 +50,20 @@ def test_runs_go_on_in_another_folder(tmp_path):
     assert moved.environments() == [harness.environment()]
 
 
+def test_runs_that_were_committed_are_read_and_left_alone(tmp_path):
+    first = Runs(tmp_path / "first")
+    first("a", {}, lambda: {"score": 1})
+    begun = tmp_path / "first" / "runs.jsonl"
+    before = begun.read_bytes()
+    second = Runs(tmp_path / "second", begun)
+    assert second("a", {}, never) == {"score": 1}
+    second("b", {}, lambda: {"score": 2})
+    assert begun.read_bytes() == before
+    assert second("b", {}, never) == {"score": 2}
+    third = Runs(tmp_path / "third", tmp_path / "absent.jsonl")
+    assert third("a", {}, lambda: {"score": 3}) == {"score": 3}
+
+
 def test_a_line_that_was_cut_off_is_made_again(tmp_path):
     runs, file = Runs(tmp_path), tmp_path / "runs.jsonl"
     runs("a", {}, lambda: {"score": 1})
@@ -77,19 +91,20 @@ def test_backends_have_an_entry_each(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given, out, work",
+    "given, out, work, begun",
     [
-        ([], None, ".work/name"),
-        (["--short"], ".work/short", ".work/name-short"),
-        (["--short", "--out", "a", "--work", "b"], "a", "b"),
+        ([], None, ".work/name", harness.RESULTS / "runs" / "name.jsonl"),
+        (["--short"], ".work/short", ".work/name-short", None),
+        (["--short", "--out", "a", "--work", "b"], "a", "b", None),
     ],
 )
 def test_a_short_run_leaves_results_and_runs_alone(
-    given, out, work, monkeypatch
+    given, out, work, begun, monkeypatch
 ):
     monkeypatch.setattr(sys, "argv", ["name", *given])
     options = arguments("What it does.", "name", "work")
     assert (options.out, options.work) == (out, work)
+    assert options.begun == begun
 
 
 def test_summary_and_percent():

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from benchmarks.harness.results import RESULTS
+
 _COMMON: dict[str, dict[str, Any]] = {
     "short": {"action": "store_true", "help": "a quick check"},
     "out": {"help": "folder for the results, those committed if left out"},
@@ -20,7 +22,8 @@ _SOME: dict[str, dict[str, Any]] = {
 def arguments(doc: str, name: str, *some: str, **own: dict[str, Any]) -> Any:
     """Parses the command line: `--short`, `--out`, and more by name.
 
-    A short run without `--out` leaves the committed results alone.
+    A short run without `--out` leaves the committed results alone. What takes
+    `work` has also `begun`, the file of runs that were committed.
 
     Args:
         doc: Docstring of the benchmark; its first line is the description.
@@ -38,4 +41,6 @@ def arguments(doc: str, name: str, *some: str, **own: dict[str, Any]) -> Any:
     if "work" in some:
         work = f".work/{name}" + ("-short" if options.short else "")
         options.work = options.work or work
+        begun = RESULTS / "runs" / f"{name}.jsonl"
+        options.begun = None if options.short else begun
     return options

@@ -19,10 +19,16 @@ class Runs:
     A run that is asked for again with the same settings is read, not made; so
     is one that another process made meanwhile. The file may be put into the
     folder of another clone, which goes on from there.
+
+    Args:
+        folder: Where the file is, and models that are kept.
+        begun: A file of runs from elsewhere, which are read and not added to.
     """
 
-    def __init__(self, folder: str | pathlib.Path) -> None:
-        self.folder = pathlib.Path(folder)
+    def __init__(
+        self, folder: str | pathlib.Path, begun: pathlib.Path | None = None
+    ) -> None:
+        self.folder, self._begun = pathlib.Path(folder), begun
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = self.folder / "runs.jsonl"
 
@@ -56,8 +62,10 @@ class Runs:
         return found
 
     def _kept(self) -> Iterator[dict]:
-        if self._file.exists():
-            for line in self._file.read_text().splitlines():
+        for file in filter(None, (self._file, self._begun)):
+            if not file.exists():
+                continue
+            for line in file.read_text().splitlines():
                 with contextlib.suppress(json.JSONDecodeError):  # Cut off.
                     yield json.loads(line)
 

@@ -1,21 +1,17 @@
 """Spoken digits: the recordings, their features, frames and splits.
 
 Mel filterbank energies every 10 ms, as in section 4 of Hinton et al. 2015; a
-network hears 15 frames and names the digit that is being spoken. An utterance
-is the digit with the largest mean probability over its frames.
+network hears 15 frames and names the digit that is being spoken, or a part of
+it. An utterance is the digit with the largest mean probability over its frames.
 """
 
 import itertools
 import pathlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import layers, ops
-
-import keras_distill as kd
-from benchmarks.harness import CROSSENTROPY, adam
 
 SAMPLING_RATE = 8000
 WINDOW, HOP = 200, 80  # samples: 25 ms and 10 ms
@@ -24,7 +20,6 @@ LEFT, RIGHT = 7, 7  # frames of context
 CONTEXT = LEFT + 1 + RIGHT
 TEST_TAKES = range(5)  # the official test set
 HELD_OUT_TAKES = range(5, 10)  # for choices
-BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -134,12 +129,6 @@ def split_by_take(data: Recordings, held_out: bool = False) -> tuple:
     return ~(test | chosen), chosen
 
 
-def split_by_speaker(data: Recordings, speakers: Iterable[str]) -> tuple:
-    """The training takes of the other speakers, and all takes of these."""
-    unseen = np.isin(data.speakers, speakers)
-    return ~unseen & ~np.isin(data.takes, TEST_TAKES), unseen
-
-
 def frames(
     data: Recordings, chosen: np.ndarray, training: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,7 +164,9 @@ def in_context(features: np.ndarray) -> np.ndarray:
     return padded[windows].reshape(len(features), -1)
 
 
-def network(units: int, dropout: float, hidden: int = 2) -> keras.Model:
+def network(
+    units: int, dropout: float, hidden: int = 2, classes: int = 10
+) -> keras.Model:
     """A classifier of frames that ends in logits."""
     stack = [keras.Input((CONTEXT * BANDS,))]
     for i in range(hidden):
@@ -183,62 +174,12 @@ def network(units: int, dropout: float, hidden: int = 2) -> keras.Model:
         # A fixed seed: networks differ in their initial weights only.
         if dropout:
             stack.append(layers.Dropout(dropout, seed=i))
-    return keras.Sequential([*stack, layers.Dense(10)])
-
-
-def train(
-    x: np.ndarray, y: np.ndarray, seed: int, order: int, how: dict
-) -> keras.Model:
-    """A network trained on the labels alone; arguments as for `distil`."""
-    keras.utils.set_random_seed(seed)
-    model = network(how["units"], how["dropout"])
-    fit(model, (x, y), order, how["epochs"], how["rate"])
-    return model
-
-
-def distil(
-    data: tuple, temperature: float, seed: int, order: int, how: dict
-) -> keras.Model:
-    """The same network, trained on labels and soft targets half and half.
-
-    Args:
-        data: What `kd.TeacherCache.attach` returns for `(x, y)`.
-        temperature: Of teacher and student.
-        seed: For the initial weights.
-        order: Seed for the order of the frames.
-        how: `units` and `dropout` of the network, `epochs`, and `rate`, the
-            first learning rate.
-    """
-    keras.utils.set_random_seed(seed)
-    distiller = kd.Distiller(
-        None,
-        network(how["units"], how["dropout"]),
-        kd.losses.SoftTargets(temperature),
-        hard_loss_weight=0.5,
-        soft_loss_weight=0.5,
-    )
-    fit(distiller, data, order, how["epochs"], how["rate"])
-    return distiller.student
-
-
-def fit(
-    model: keras.Model, data: tuple, order: int, epochs: int, rate: float
-) -> None:
-    """Trains on batches whose order depends on `order` alone."""
-    steps = epochs * -(-len(data[-1]) // BATCH)
-    model.compile(adam(rate, steps), CROSSENTROPY)
-    keras.utils.set_random_seed(order)
-    model.fit(*data, batch_size=BATCH, epochs=epochs, verbose=0)
+    return keras.Sequential([*stack, layers.Dense(classes)])
 
 
 def log_probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
     logits = model.predict(x, batch_size=4096, verbose=0)
     return ops.convert_to_numpy(ops.log_softmax(logits, axis=-1))
-
-
-def frame_accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
-    """Share of frames that are given the digit of their utterance."""
-    return float(np.mean(np.argmax(log_probabilities(model, x), -1) == y))
 
 
 def utterance_error(

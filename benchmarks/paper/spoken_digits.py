@@ -3,46 +3,45 @@
 Question: how much of what an ensemble of 10 acoustic models gains over one of
 them does a single distilled model keep?
 
-A network of two layers of 128 units names the digit from 15 frames of 40
-log-Mel bands; an utterance is the digit with the largest mean probability over
-its frames. The arms of a fold:
+As in the paper, networks name the state of a frame, of which a single one gets
+some 70 % right: each digit is cut into five equal parts, 50 states in all. A
+network of two layers of 512 units hears 15 frames of 40 log-Mel bands, with
+noise, another channel and a band masked, drawn anew in each pass over the data;
+an ensemble teaches on the same view. All networks make the same updates, with
+the same batches; those of a seed differ in their initial weights only.
 
-  single     10 networks that differ in their initial weights only: the same
-             data, in the same order
+  single     10 networks that have learned the labels
   ensemble   the arithmetic and the geometric mean of these 10
-  distilled  one network of the same size, with the same epochs and optimiser
-             and initial weights of its own, on the soft targets of the
-             arithmetic ensemble at T in {1, 2, 5, 10} and on the labels, half
-             and half; the ensemble runs once, into a cache
+  students   of the arithmetic ensemble at T in {1, 2, 5, 10} and of the labels,
+             half and half; and at T = 2 without labels
+  held apart the same at T = 2, when each frame's teacher is the mean of 5
+             networks that have not learned from it: of 10, 5 learned from even
+             takes and 5 from odd ones
+  half       members that learned from even takes alone: 5 single, their
+             ensemble, and students at T = 2 that see even takes, or all takes,
+             of which odd ones have soft targets and no labels
 
-and the folds:
+Parts, each a list of runs that is kept in the work folder and resumed:
 
-  takes      the official test set, takes 0 to 4 of each digit and speaker; 5
-             seeds, each with an ensemble and students of its own
-  speakers   2 of the 6 speakers at a time, all takes; trained on the training
-             takes of the other four
+  tuning     learning rates, numbers of updates, T; on takes 5 to 9 of each
+             speaker and digit, which training leaves out; ensembles of 5, one
+             seed
+  0, 1, ...  each seed, on the official test set, takes 0 to 4, read once;
+             networks learn from takes 5 to 49
 
-Choices (dropout, learning rate, T) are made on takes 5 to 9, with training on
-takes 10 to 49, and are used as they are for both kinds of folds. Final runs
-train on takes 5 to 49. Test data are read after the last epoch.
+An utterance is the digit with the largest mean probability over its frames.
 
 Command: KERAS_BACKEND=jax python -m benchmarks.paper.spoken_digits \\
              --data_dir FOLDER  (of TFDS data; downloaded if left out).
-         Runs again where it was stopped. `--short` takes seconds on made-up
-         sounds and proves nothing.
-Minutes: about 30 of one idle core; 70 beside other work.
-Expect:  on known speakers 92.0 % of the frames for single networks, 92.9 % for
-         the ensemble, 92.0 % for a student at T = 1 and less at higher T; on
-         unseen speakers 51.1, 53.3 and 50.9 to 52.4 %, where single networks
-         alone scatter by 1.0 points (sd).
-Writes:  benchmarks/results/spoken_digits.json and spoken_digits.png after each
-         fold; the runs themselves in --work.
+         `--part NAME` runs one part, so that two processes can share the work,
+         and `--seeds N` is content with the first N. `--short` takes seconds on
+         made-up sounds and proves nothing.
+Writes:  benchmarks/results/spoken_digits.json and spoken_digits.png, once all
+         parts are there; the runs themselves in .work/spoken_digits.
 """
 
-import itertools
+from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from benchmarks.harness import (
     Runs,
@@ -52,13 +51,14 @@ from benchmarks.harness import (
     save,
     summary,
 )
-from benchmarks.paper import speech
-from benchmarks.paper.spoken_digits_folds import (
-    ENSEMBLES,
-    SHORT,
-    Fold,
-    Plan,
-    student_name,
+from benchmarks.paper import speech, speech_states
+from benchmarks.paper.spoken_digits_models import (
+    ALL,
+    EVEN,
+    VIEWS,
+    Seed,
+    Setting,
+    Student,
 )
 from benchmarks.paper.spoken_digits_plot import figure
 
@@ -69,149 +69,173 @@ PAPER = {
     "distilled": {"frame_accuracy": 0.608, "word_error": 0.107},
     "gain_kept": 0.86,
 }
+CHOSEN = 2.0  # The temperature that did best on held-out takes.
 
 
-def tune(data: Any, plan: Plan, runs: Runs) -> list[dict]:
-    """Single networks of each setting on held-out takes, the best first."""
-    shared = {"units": plan.units, "epochs": plan.epochs}
-    grid = [
-        {"dropout": dropout, "rate": rate, **shared}
-        for dropout, rate in itertools.product(plan.dropouts, plan.rates)
-    ]
-    if len(grid) == 1:
-        return [{"settings": grid[0]}]
-    tried = [
-        {"settings": settings, "held_out": held_out(data, plan, settings, runs)}
-        for settings in grid
-    ]
-    return sorted(tried, key=lambda entry: -entry["held_out"]["mean"])
+@dataclass(frozen=True)
+class Size:
+    """How much is done."""
+
+    setting: Setting = Setting()
+    others: tuple[Setting, ...] = (
+        Setting(rate=1e-3),
+        Setting(rate=4e-3),
+        Setting(updates=6_000),
+        Setting(updates=24_000),
+    )
+    temperatures: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    members: tuple[int, int] = (10, 5)
+    tuning_members: int = 5
+    seeds: int = 5
 
 
-def held_out(data: Any, plan: Plan, settings: dict, runs: Runs) -> dict:
-    masks = speech.split_by_take(data, held_out=True)
-    name = f"tuning-{settings['dropout']:g}-{settings['rate']:g}"
-    scores = []
-    for seed in range(plan.tuning_seeds):
-        fold = Fold(name, data, masks, seed, settings, runs)
-        run = fold.run("single-0", lambda fold=fold: fold.member(0))
-        scores.append(run["frame_accuracy"])
-    return summary(scores)
+_SMALL = Setting(units=16, rate=3e-3, updates=200, batch=50)
+SHORT = Size(_SMALL, (replace(_SMALL, updates=100),), (1.0,), (2, 2), 2, 1)
 
 
-def choose_temperature(
-    data: Any, plan: Plan, settings: dict, runs: Runs
-) -> dict:
-    """Frame accuracy on held-out takes at each temperature, and the best."""
-    if len(plan.temperatures) == 1:
-        return {"temperature": plan.temperatures[0]}
-    masks = speech.split_by_take(data, held_out=True)
-    fold = Fold("choice", data, masks, 0, settings, runs)
-    scores = {
-        temperature: summary(run["frame_accuracy"] for run in found)
-        for temperature, found in fold.students(
-            plan, plan.choice_students
-        ).items()
+def students_of_all(temperatures: tuple[float, ...]) -> dict[str, Student]:
+    """Of labels and soft targets half and half, and of the latter alone."""
+    return {f"T = {t:g}": Student(t) for t in temperatures} | {
+        f"T = {CHOSEN:g}, no labels": Student(CHOSEN, hard=0.0)
     }
-    best = max(scores, key=lambda temperature: scores[temperature]["mean"])
-    named = {f"{t:g}": score for t, score in scores.items()}
-    return {"temperature": best, "held_out": named}
 
 
-def summarise(folds: dict, temperature: float) -> dict:
-    """Means and standard deviations over folds; gains are those of a fold."""
-    metrics = ("frame_accuracy", "utterance_error")
-    first = next(iter(folds.values()))
-    values = {
-        arm: {
-            metric: [mean_of(arms[arm], metric) for arms in folds.values()]
-            for metric in metrics
-        }
-        for arm in first
-    }
-    frame = {arm: np.array(v["frame_accuracy"]) for arm, v in values.items()}
-    gains = {arm: v - frame["single"] for arm, v in frame.items()}
-    del gains["single"]
-    best = gains["arithmetic"]
-    spread = [
-        np.std([run["frame_accuracy"] for run in arms["single"]], ddof=1)
-        for arms in folds.values()
-    ]
+HELD_APART = {"members that have not heard it": Student(CHOSEN, teacher=None)}
+SAME = {"even takes": Student(CHOSEN, teacher=EVEN, labels=EVEN, transfer=EVEN)}
+MORE = {"odd takes without labels": Student(CHOSEN, teacher=EVEN, labels=EVEN)}
+
+
+def of_seed(data: Any, size: Size, runs: Runs, seed: int) -> dict:
+    """Every arm on the test takes."""
+    frames = two_sets(data, held_out=False)
+    one = Seed(frames, "test", size.setting, size.members, runs, seed)
+    everyone = compared(one, ALL, students_of_all(size.temperatures))
+    # Side by side, as both are taught by the members of halves.
+    others = one.students(HELD_APART | MORE)
+    [apart], [more] = HELD_APART, MORE
+    everyone["students"][apart] = others[apart]
+    half = compared(one, EVEN, SAME)
+    half["students"][more] = others[more]
+    return {"all takes": everyone, "even takes": half}
+
+
+def compared(one: Seed, takes: str, students: dict[str, Student]) -> dict:
     return {
-        "folds": list(folds),
-        "arms": {
-            arm: {metric: summary(v) for metric, v in found.items()}
-            for arm, found in values.items()
-        },
-        "gain": {arm: summary(v.tolist()) for arm, v in gains.items()},
-        "gain_kept": {
-            arm: {
-                **summary((gain / best).tolist()),
-                "of mean gains": gain.mean() / best.mean(),
-            }
-            for arm, gain in gains.items()
-            if arm not in ENSEMBLES
-        },
-        "chosen": student_name(temperature),
-        "geometric - arithmetic": summary(
-            (frame["geometric"] - frame["arithmetic"]).tolist()
-        ),
-        "sd of the members of a fold": float(np.mean(spread)),
+        "single": one.singles(takes),
+        "ensemble": one.together(takes),
+        "students": one.students(students),
     }
 
 
-def mean_of(runs: dict | list[dict], metric: str) -> float:
-    """The value of a run, or the mean over several."""
-    runs = runs if isinstance(runs, list) else [runs]
-    return float(np.mean([run[metric] for run in runs]))
+def tuning(data: Any, size: Size, runs: Runs) -> dict:
+    """Errors on held-out takes, by the setting."""
+    frames = two_sets(data, held_out=True)
+    members = (size.tuning_members, 0)
+    found = {}
+    for setting in (size.setting, *size.others):
+        one = Seed(frames, "held out", setting, members, runs, 0)
+        students = students_of_all(size.temperatures[:3])
+        found[str(setting)] = compared(one, ALL, students)
+    return found
 
 
-def folds(data: Any, plan: Plan, settings: dict, runs: Runs) -> Any:
-    """Yields the kind and the name of each fold with its arms, in turns."""
-    speakers = np.unique(data.speakers)
-    for seed in range(max(plan.seeds, plan.speaker_pairs)):
-        if seed < plan.seeds:
-            masks = speech.split_by_take(data)
-            fold = Fold("takes", data, masks, seed, settings, runs)
-            yield "takes", str(seed), fold.compare(plan)
-        if seed < plan.speaker_pairs:
-            pair = speakers[2 * seed : 2 * seed + 2]
-            masks = speech.split_by_speaker(data, pair)
-            fold = Fold("speakers", data, masks, seed, settings, runs)
-            yield "speakers", " and ".join(pair), fold.compare(plan)
+def two_sets(data: speech.Recordings, held_out: bool) -> tuple:
+    training, measured_on = speech.split_by_take(data, held_out)
+    return (
+        speech_states.frames(data, training, training),
+        speech_states.frames(data, measured_on, training),
+    )
 
 
-def experiment(data: Any, plan: Plan, work: str, out: str | None) -> None:
-    runs = Runs(work)
-    tuning = tune(data, plan, runs)
-    settings = tuning[0]["settings"]
-    choice = choose_temperature(data, plan, settings, runs)
-    result = {
-        "environment": environment(),
-        "plan": vars(plan),
-        "context": [speech.LEFT, 1, speech.RIGHT],
-        "batch_size": speech.BATCH,
-        "utterances": len(data.digits),
-        "tuning": tuning,
-        "choice": choice,
+def over_seeds(found: list[dict]) -> dict:
+    """Of the arms with one set of members: errors, and what they gain."""
+    errors = {
+        metric: {
+            arm: summary(one[arm][metric] for one in map(arms, found))
+            for arm in arms(found[0])
+        }
+        for metric in ("state error", "utterance error")
+    }
+    training = [mean_of(one["single"], "training state error") for one in found]
+    return {
+        **errors,
+        "training state error": summary(training),
+        "gain": summary(map(gain, found)),
+        "gain kept": {
+            name: summary(kept(one, name) for one in found)
+            for name in found[0]["students"]
+        },
+    }
+
+
+def arms(one: dict) -> dict[str, dict]:
+    """Each arm of a seed; single networks by their mean."""
+    metrics = ("state error", "utterance error")
+    single = {metric: mean_of(one["single"], metric) for metric in metrics}
+    ensembles = {f"ensemble, {how}": f for how, f in one["ensemble"].items()}
+    return {"single": single, **ensembles, **one["students"]}
+
+
+def mean_of(runs: list[dict], metric: str) -> float:
+    return sum(run[metric] for run in runs) / len(runs)
+
+
+def gain(one: dict) -> float:
+    """By how much fewer frames the arithmetic ensemble gets wrong."""
+    single = mean_of(one["single"], "state error")
+    return single - one["ensemble"]["arithmetic"]["state error"]
+
+
+def kept(one: dict, student: str) -> float:
+    """The share of it that a student keeps."""
+    single = mean_of(one["single"], "state error")
+    return (single - one["students"][student]["state error"]) / gain(one)
+
+
+def run(options: Any) -> dict | None:
+    """The result, if all parts were asked for."""
+    size = SHORT if options.short else Size()
+    runs = Runs(options.work, options.begun)
+    data = speech.made_up() if options.short else speech.load(options.data_dir)
+    seeds = [str(seed) for seed in range(options.seeds or size.seeds)]
+    parts = options.part or ["tuning", *seeds]
+    found = {
+        part: tuning(data, size, runs)
+        if part == "tuning"
+        else of_seed(data, size, runs, int(part))
+        for part in parts
+    }
+    if options.part:
+        return None
+    return {
+        "environment": environment("tensorflow-datasets"),
+        "environments of the runs": runs.environments(),
+        "size": asdict(size),
+        "views": VIEWS,
         "paper": PAPER,
+        "tuning": {
+            setting: over_seeds([one])
+            for setting, one in found["tuning"].items()
+        },
+        **{
+            takes: over_seeds([found[seed][takes] for seed in seeds])
+            for takes in ("all takes", "even takes")
+        },
     }
-    found: dict[str, dict] = {}
-    for kind, name, arms in folds(data, plan, settings, runs):
-        found.setdefault(kind, {})[name] = arms
-        result[kind] = summarise(found[kind], choice["temperature"])
-        save(NAME, result, out)
-        draw(NAME, figure, out)
 
 
 def main() -> None:
-    options = arguments(__doc__, NAME, "data_dir", "work", "plot")
-    if options.plot:
-        draw(NAME, figure, options.out)
-    elif options.short:
-        experiment(speech.made_up(), SHORT, options.work, options.out)
-    else:
-        data = speech.load(options.data_dir)
-        experiment(data, Plan(), options.work, options.out)
+    part = {"action": "append", "help": "tuning, or a seed"}
+    seeds = {"type": int, "help": "the first so many"}
+    options = arguments(
+        __doc__, NAME, "data_dir", "work", "plot", part=part, seeds=seeds
+    )
+    if not options.plot:
+        result = run(options)
+        if result is None:
+            return
+        print(save(NAME, result, options.out))
+    draw(NAME, figure, options.out)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The picture of `spoken_digits.py`, from its JSON."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -9,48 +10,45 @@ from benchmarks.harness import new_figure
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 SINGLE, ENSEMBLE, DISTILLED = "#555555", "#009E73", "#0072B2"
 TITLES = {
-    "takes": "known speakers, new takes\n({} seeds)",
-    "speakers": "speakers never heard\n({} pairs of speakers)",
+    "all takes": "members have heard all takes",
+    "even takes": "members have heard half of the takes",
 }
-BETTER = {"frame_accuracy": "higher", "utterance_error": "lower"}
 
 
 def figure(result: dict) -> Any:
-    """Both measures below each other, one column for each kind of folds."""
-    kinds = [kind for kind in TITLES if kind in result]
-    drawn = new_figure(7.5 * len(kinds), 9)
-    axes = drawn.subplots(2, len(kinds), squeeze=False)
-    for column, kind in zip(axes.T, kinds, strict=True):
-        found = result[kind]
-        column[0].set_title(TITLES[kind].format(len(found["folds"])))
-        for panel, metric in zip(column, BETTER, strict=True):
-            plot_metric(panel, found, metric)
+    """State errors of both kinds of members, and utterance errors below."""
+    wide = [len(result[takes]["state error"]) for takes in TITLES]
+    drawn = new_figure(1.45 * sum(wide), 9)
+    axes = drawn.subplots(2, 2, squeeze=False, width_ratios=wide)
+    for column, (takes, title) in zip(axes.T, TITLES.items(), strict=True):
+        column[0].set_title(title)
+        for panel, metric in zip(
+            column, ("state error", "utterance error"), strict=True
+        ):
+            plot_metric(panel, result[takes][metric], metric)
+    seeds = len(result["all takes"]["gain"]["values"])
     drawn.suptitle(
-        "Ensembles of 10 networks, and single networks distilled from them, "
-        "against the mean of the 10 (dashed)\n"
-        "dots: seeds or pairs of speakers; bars: mean ± standard deviation"
+        "Ensembles, and single networks distilled from them, against the mean "
+        "of their members (dashed)\n"
+        f"dots: {seeds} seeds; bars: mean ± standard deviation"
     )
     return drawn
 
 
 def plot_metric(axes: Any, found: dict, metric: str) -> None:
-    """Differences from the mean of the fold's single networks, in points."""
-    base = np.array(found["arms"]["single"][metric]["values"])
-    arms = [arm for arm in found["arms"] if arm != "single"]
+    """Differences from the mean of the seed's single networks, in points."""
+    base = np.array(found["single"]["values"])
+    arms = [arm for arm in found if arm != "single"]
     axes.axhline(0, color=SINGLE, linestyle="--")
     for place, arm in enumerate(arms):
-        values = np.array(found["arms"][arm][metric]["values"])
-        colour = DISTILLED if arm.startswith("distilled") else ENSEMBLE
-        plot_arm(axes, place, 100 * (values - base), colour)
-    labels = [
-        arm.replace(", ", "\n") if "," in arm else f"ensemble,\n{arm}"
-        for arm in arms
-    ]
-    axes.set_xticks(range(len(arms)), labels)
+        points = 100 * (np.array(found[arm]["values"]) - base)
+        colour = ENSEMBLE if arm.startswith("ensemble") else DISTILLED
+        plot_arm(axes, place, points, colour)
+    labels = [textwrap.fill(arm, 14) for arm in arms]
+    axes.set_xticks(range(len(arms)), labels, fontsize=10)
     axes.set(xlim=(-0.5, len(arms)))
-    name, better = metric.replace("_", " "), BETTER[metric]
     axes.set_ylabel(
-        f"{name}, {better} is better\n"
+        f"{metric}, lower is better\n"
         f"points above single networks ({100 * base.mean():.1f} %)"
     )
     axes.spines[["top", "right"]].set_visible(False)

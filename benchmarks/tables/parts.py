@@ -52,6 +52,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "beyond the paper": mnist.beyond,
     "few and wrong labels": regularizers.table,
     "spoken digits": speech.table,
+    "spoken digits, held out": speech.tuning,
     "specialists": specialists.experiment,
     "specialists by cover": specialists.cover,
     "specialists distilled back": distilled.table,
