@@ -3,6 +3,7 @@
 import backend
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 import keras_distill as kd
@@ -226,6 +227,11 @@ def assert_same(actual, expected, atol=0.0):
     """Two snapshots hold the same arrays, bit by bit unless said otherwise."""
     for a, e in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, e, rtol=0, atol=atol)
+
+
+def near(expected):
+    """Equal, but for how a processor rounds the float32 sums of a step."""
+    return pytest.approx(expected, rel=1e-5)
 
 
 def changed(before, after):
