@@ -76,7 +76,9 @@ def spoilt(data):
 
 
 @each_way
-@pytest.mark.parametrize("top_k", [None, CLASSES])
+@pytest.mark.parametrize(
+    "top_k", [None, pytest.param(CLASSES, marks=pytest.mark.once)]
+)
 def test_training_from_a_cache_is_that_with_the_teacher(name, top_k, tmp_path):
     cache = cache_of(tmp_path, top_k)
     found = trained(name, None, cache.attach)
@@ -84,7 +86,9 @@ def test_training_from_a_cache_is_that_with_the_teacher(name, top_k, tmp_path):
 
 
 @leaving_it_out
-@pytest.mark.parametrize("top_k", [None, 2])
+@pytest.mark.parametrize(
+    "top_k", [2, pytest.param(None, marks=pytest.mark.once)]
+)
 def test_padding_does_not_matter(name, top_k, tmp_path):
     cache = cache_of(tmp_path, top_k)
     labels = np.where(PADDING, 0, WAYS[name][2])

@@ -84,6 +84,7 @@ def test_fidelity_is_that_of_evaluate_fidelity(data):
     assert history["val_kl"][0] != history["val_kl"][1]
 
 
+@pytest.mark.once
 def test_what_the_student_masks_does_not_count():
     words, labels = models.sequences()
     model = distilled(
@@ -95,6 +96,7 @@ def test_what_the_student_masks_does_not_count():
     assert last(history, found) == pytest.approx(found, rel=1e-5)
 
 
+@pytest.mark.once
 def test_labels_of_a_sigmoid():
     y = (np.random.default_rng(0).random((20, 3)) < 0.5).astype("float32")
     model = distilled(kd.losses.SigmoidTargets(T))
@@ -105,6 +107,7 @@ def test_labels_of_a_sigmoid():
     assert last(history, found) == pytest.approx(found, rel=1e-5)
 
 
+@pytest.mark.once
 def test_void_labels_and_wrong_ones():
     labels = np.where(np.arange(20) % 3 == 0, -1, Y)
     model = distilled()
@@ -116,6 +119,7 @@ def test_void_labels_and_wrong_ones():
         watched(model, (X, labels))
 
 
+@pytest.mark.once
 def test_data_without_any_label_that_counts_have_no_likelihood():
     history = watched(distilled(), (X, np.full(20, -1)), ignore_class=-1)
     assert {n for n in history if n.startswith("val_")} == {
@@ -178,6 +182,7 @@ def test_training_stops_by_what_is_logged():
     assert history["val_kl"] == [0.0, 1.0]
 
 
+@pytest.mark.once
 def test_the_entries_reach_a_file(tmp_path):
     model = distilled()
     watches = [

@@ -233,7 +233,7 @@ def test_evaluation_is_that_of_the_student():
     plain = keras.models.clone_model(student)
     plain.set_weights(student.get_weights())
     plain.compile("sgd", models.CROSSENTROPY)
-    assert models.evaluate(model, X, Y) == models.near(
+    assert models.evaluate(model, X, Y) == pytest.approx(
         models.evaluate(plain, X, Y), rel=1e-6
     )
     logs = models.fit(model, X, Y, validation_data=(X, Y))

@@ -110,6 +110,7 @@ def test_unlabelled_data(dataset):
     ],
     ids=["column", "one-hot", "float32"],
 )
+@pytest.mark.once
 def test_forms_of_labels(convert):
     teacher, student = model(), model()
     x, y = data()
@@ -118,6 +119,7 @@ def test_forms_of_labels(convert):
 
 
 @pytest.mark.parametrize("ignored", [-1, 255, 0])
+@pytest.mark.once
 def test_an_ignored_label_is_none(ignored):
     shape = (3, FEATURES)
     teacher, student = model(shape=shape), model(shape=shape)
@@ -143,6 +145,7 @@ def test_data_whose_labels_are_all_ignored_are_unlabelled():
 
 @pytest.mark.parametrize("label", [-1, CLASSES, 255])
 @pytest.mark.parametrize("kind", ["arrays", "generator"])
+@pytest.mark.once
 def test_labels_that_are_no_class_are_refused(label, kind):
     x, y = data()
     y[3:5] = label
@@ -394,6 +397,7 @@ def test_an_ignored_label_leaves_the_others_of_its_example():
 
 
 @pytest.mark.parametrize("bad", [2, -1, 0.5])
+@pytest.mark.once
 def test_a_label_that_is_neither_0_nor_1_is_refused(bad):
     x, y = labelled(2)
     y = y.astype("float32")

@@ -140,6 +140,7 @@ def only_there(name):
         for n, case in EMPTY.items()
     ],
 )
+@pytest.mark.once
 def test_empty_data_is_refused(dataset, text):
     with pytest.raises(ValueError, match=text):
         kd.evaluate_fidelity(model(), model(), dataset(), verbose=0)

@@ -254,6 +254,7 @@ NOT_FOUND = [
 
 @each_kind_of_step
 @pytest.mark.parametrize("case", NOT_FOUND)
+@pytest.mark.once
 def test_what_is_right_passes(case, kind):
     parts, y = case()
     hard = parts.pop("hard", None)
@@ -275,6 +276,7 @@ def of_labels(units, **kwargs):
 
 @each_kind_of_step
 @pytest.mark.parametrize("name", ["teacher", "student"])
+@pytest.mark.once
 def test_a_sigmoid_of_many_labels_is_refused(name, kind):
     y = np.ones((8, 20), "float32")
     fit(of_labels(20, kind=kind), y=y)
@@ -302,6 +304,7 @@ def test_a_sigmoid_of_one_unit_is_refused_in_a_teacher_that_is_sure():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.once
 def test_a_softmax_of_half_precision_is_refused(policy):
     student = models.with_policy(policy, models.Subclassed)
     fit(made(student=student, kind="compiled"))
@@ -342,6 +345,7 @@ def test_the_output_that_is_not_finite_is_named(kind):
 
 
 @each_kind_of_step
+@pytest.mark.once
 def test_an_output_without_a_teacher_is_left_to_its_own_loss(kind):
     soft = {"a": kd.losses.SoftTargets(2.0), "b": None}
     teacher = two_heads(seed=2)

@@ -65,6 +65,7 @@ def teacher_of(weights):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.once
 def test_each_checkpoint_knows_the_teacher_of_its_epoch(suffix, tmp_path):
     model = start()
     seen, note = snapshots(model)
@@ -174,6 +175,7 @@ def broken_off(tmp_path):
     return tmp_path
 
 
+@pytest.mark.once
 def test_a_run_goes_on_where_its_teacher_comes_back_first(broken_off):
     model = resumed(broken_off, MeanTeacher(broken_off))
     whole = start()

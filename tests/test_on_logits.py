@@ -65,6 +65,7 @@ def logged(item, is_metric):
 
 
 @marks
+@pytest.mark.once
 def test_a_mark_changes_no_value_and_no_name(item, is_metric):
     expected = logged(item, is_metric)
     assert len(expected) == 1 + is_metric
@@ -74,6 +75,7 @@ def test_a_mark_changes_no_value_and_no_name(item, is_metric):
 
 
 @marks
+@pytest.mark.once
 def test_a_mark_survives_saving_and_copying(item, is_metric):
     marked = kd.losses.on_logits(item)
     saved = keras.saving.serialize_keras_object(marked)

@@ -89,6 +89,7 @@ def exists(names, given):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.once
 def test_losses_of_logits_alone_ignore_a_constant(shape):
     passed, unknown = outcomes(_rules.OfClasses, shape, "loss", LOSSES)
     sequences = len(shape) > 2
@@ -97,6 +98,7 @@ def test_losses_of_logits_alone_ignore_a_constant(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.once
 def test_metrics_of_logits_alone_ignore_a_constant(shape):
     passed, unknown = outcomes(_rules.OfClasses, shape, "metrics", METRICS)
     crossentropies = {n for n in OF_CLASSES if n in METRICS}
@@ -121,6 +123,7 @@ SAY_PROBABILITIES |= {"binary_focal_crossentropy"}
 
 
 @pytest.mark.parametrize("shape", [(None, 1), (None, 5), (None, 3, 5)], ids=str)
+@pytest.mark.once
 def test_losses_of_labels_fall_as_a_logit_turns_to_its_label(shape):
     passed, _ = outcomes(_rules.OfLabels, shape, "loss", LOSSES)
     assert passed == OF_LABELS | SAY_PROBABILITIES
@@ -134,6 +137,7 @@ RANK_LABELS = {n for n in RANKED if "parse" not in n} | F_SCORES
 
 
 @pytest.mark.parametrize("shape", [(None, 1), (None, 8)], ids=str)
+@pytest.mark.once
 def test_metrics_of_hits_have_no_threshold_of_probabilities(shape):
     passed, _ = outcomes(_rules.OfHits, shape, "metrics", METRICS)
     # Of one unit, a cosine sees the sign alone.

@@ -79,7 +79,9 @@ STEPS = [
 
 
 @pytest.mark.parametrize("options", STEPS, ids=str)
-@pytest.mark.parametrize("accumulated", [None, 2])
+@pytest.mark.parametrize(
+    "accumulated", [None, pytest.param(2, marks=pytest.mark.once)]
+)
 def test_epochs_give_what_three_fresh_distillers_give(accumulated, options):
     gives_what_fresh_ones_give(PLAN, accumulated, **options)
 
@@ -117,7 +119,9 @@ def optimizers():
     }
 
 
-@pytest.mark.parametrize("run_eagerly", [True, False])
+@pytest.mark.parametrize(
+    "run_eagerly", [False, pytest.param(True, marks=pytest.mark.once)]
+)
 @pytest.mark.parametrize("kind", optimizers())
 def test_a_schedule_does_what_writing_its_values_would(kind, run_eagerly):
     temperature = schedules.CosineDecay(8.0, 4)

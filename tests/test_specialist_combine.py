@@ -184,6 +184,7 @@ def converged(q, *parts):
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.once
 def test_equals_gradient_descent(name):
     layout = LAYOUTS[name]
     logits = of_all_kinds(layout, seed=1)

@@ -40,6 +40,7 @@ def expected(tmp_path_factory):
 
 
 @pytest.mark.parametrize("full", [False, True])
+@pytest.mark.once
 def test_specialists_learn_the_posterior(tmp_path, full):
     """The corrected specialists come to the exact one, also from afar."""
     generalist = problem.generalist()

@@ -401,6 +401,7 @@ def score(student, labels, objective):
 @pytest.mark.parametrize(
     "make", [random_search, bayesian_optimization, hyperband]
 )
+@pytest.mark.once
 def test_best_student_has_the_best_score(make, teacher, labels, tmp_path):
     tuner = make(hypermodel(), tmp_path)
     trials = search(tuner, labels, teacher)
