@@ -1,0 +1,204 @@
+"""The claims of Zheng and Yang 2024 on TTM and WTTM, tested on MNIST.
+
+Question: which loss should a user take, with which temperature and weight, and
+what of the paper comes out?
+
+The students have two layers of 30 units, no regularisation, and learn from
+50,000 training images for 12,000 updates of 100, with Adam whose rate falls to
+0. The 10,000 other training images are for all choices, for the temperatures
+that calibrate, and for what `kd.callbacks.Diagnostics` measures. The teacher,
+two layers of 1200 units with dropout and shifts, learns from the same 50,000:
+one teacher serves choices and final students alike. Final students have other
+seeds than those that settings were chosen by. Test errors are those after the
+last update, read once.
+
+Arms: labels, label smoothing, confidence penalty, KD (soft targets and labels),
+TTM, WTTM, each of these three without labels, DKD, and TTM with examples
+weighed by the teacher's entropy, confidence or correctness. Each has twelve
+candidates, `ARMS` in ttm_wttm_arms.py, each of two students. They are a plain
+list and not a search of `kd.tuner`: a tuner keeps the score of the best epoch,
+in a folder of one machine; here the last update counts, and runs go on
+elsewhere. The teacher's logits come from a `kd.TeacherCache` all the same.
+
+Parts, each a list of runs that is kept in the work folder and resumed:
+
+  rates     the learning rate of all arms with a teacher: by KD, TTM and WTTM;
+            those of labels alone have it among their candidates
+  tuning    each arm's candidates, 2 seeds, by errors on held-out images
+  heat      KD, TTM and WTTM over 5 temperatures and 5 weights, 3 seeds,
+            held-out errors: how flat is the best region?
+  entropy   of those, at the best weight of each temperature, and of students
+            without labels: is the students' entropy ordered KD < TTM < WTTM,
+            and which comes closest to the tempered teacher?
+  rule      of those: is the best weight of TTM that of WTTM times the
+            teacher's mean power sum?
+  curve     labels, KD, TTM and WTTM after 3,000 to 36,000 updates
+  test      all arms as chosen, but the worst of the three weights; 10 seeds:
+            errors, NLL and ECE before and after a temperature is fitted
+  teachers  of 100, 300 and 1200 units: what do better teachers add? Settings
+            are chosen for each; 5 seeds
+  wrong     0, 20 and 40 % wrong labels, for the teacher as well, and the arms
+            as chosen with right ones, with and without labels; 5 seeds
+  few       1 and 3 % of the images for the student; the teacher has seen all
+
+Command: KERAS_BACKEND=jax OMP_NUM_THREADS=1 python -m benchmarks.paper.ttm_wttm
+             --data_dir FOLDER  (of TFDS data; downloaded if left out)
+         `--part NAME` runs one part, so that two processes can share the work:
+         first `rates`, then `tuning` beside `heat`, then `test` and `curve`
+         beside the others. A run takes 10 seconds. `--short` proves nothing,
+         on scikit-learn's digits.
+Minutes: 210 on one core: the teachers 45, `rates`, `tuning` and `heat` 80,
+         `curve` 7, `test` 22, `teachers` 29, `wrong` 13 and `few` 13, each
+         without its teachers.
+Writes:  benchmarks/results/ttm_wttm.json and ttm_wttm.png, once all parts are
+         there; the runs themselves in .work/ttm_wttm.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.harness import (
+    Runs,
+    arguments,
+    draw,
+    environment,
+    save,
+    summary,
+)
+from benchmarks.paper import mnist
+from benchmarks.paper.hinton_mnist import load
+from benchmarks.paper.ttm_wttm_arms import (
+    LABELS,
+    MAIN,
+    SHORT,
+    WEIGHED,
+    Method,
+    Size,
+)
+from benchmarks.paper.ttm_wttm_labels import (
+    few_labels,
+    teachers,
+    wrong_labels,
+)
+from benchmarks.paper.ttm_wttm_maps import entropy, heat, rule
+from benchmarks.paper.ttm_wttm_measures import reported
+from benchmarks.paper.ttm_wttm_models import Experiment, Task
+from benchmarks.paper.ttm_wttm_plot import figure
+
+NAME = "ttm_wttm"
+# Each part returns what the report says of it.
+
+
+def rates(experiment: Experiment) -> dict:
+    return {"tried": experiment.rates(), "chosen": experiment.rate}
+
+
+def tuning(experiment: Experiment) -> dict:
+    """Held-out errors of each candidate of each arm."""
+    arms, setting = experiment.size.arms, experiment.setting
+    return {arm: experiment.tuning(arm, setting) for arm in arms}
+
+
+def curve(experiment: Experiment) -> dict:
+    """Held-out errors by the number of updates, each point whole runs."""
+    seeds, updates = range(experiment.size.tuning_seeds), experiment.size.curve
+
+    def errors(method: Method, count: int) -> Iterator[int]:
+        for seed in seeds:
+            run = experiment.run(method, seed, updates=count)
+            yield run["held-out errors"]
+
+    return {
+        arm: {
+            str(count): summary(errors(experiment.chosen(arm), count))
+            for count in updates
+        }
+        for arm in (LABELS, *MAIN)
+    }
+
+
+def test(experiment: Experiment) -> dict:
+    """Scores of each arm as chosen; of the weights, of the better two."""
+    result = {}
+    for arm in tested(experiment):
+        method = experiment.chosen(arm)
+        runs = [
+            experiment.run(method, seed, final=True)
+            for seed in range(experiment.size.seeds)
+        ]
+        result[arm] = reported(method, runs)
+    return result
+
+
+def tested(experiment: Experiment) -> list[str]:
+    """All arms but the worst of the weights of examples, by held-out errors."""
+    scores = tuning(experiment)
+    fewest = {
+        arm: min(map(sum, tried.values())) for arm, tried in scores.items()
+    }
+    weighed = [arm for arm in WEIGHED.values() if arm in scores]
+    worst = max(weighed, key=fewest.get) if len(weighed) > 2 else None
+    return [arm for arm in scores if arm != worst]
+
+
+PARTS = {
+    "rates": rates,
+    "tuning": tuning,
+    "heat": heat,
+    "entropy": entropy,
+    "rule": rule,
+    "curve": curve,
+    "test": test,
+    "teachers": teachers,
+    "wrong": wrong_labels,
+    "few": few_labels,
+}
+
+
+def task(options: Any, size: Size) -> Task:
+    train, test = load(options.short, options.data_dir)
+    kept, held_out = mnist.hold_out(*train, len(train[0]) // 6)
+    return Task(
+        "digits" if options.short else "mnist",
+        kept,
+        held_out,
+        test,
+        student=lambda: mnist.student_network(size.units),
+        teacher=lambda *how: mnist.train_teacher(*how, seed=0),
+    )
+
+
+def run(options: Any) -> dict | None:
+    """The result, if all parts were asked for."""
+    size = SHORT if options.short else Size()
+    runs = Runs(options.work, options.begun)
+    experiment = Experiment(size, task(options, size), runs)
+    found = {part: PARTS[part](experiment) for part in options.part or PARTS}
+    if options.part:
+        return None
+    return {
+        "environment": environment("tensorflow-datasets"),
+        "environments of the runs": runs.environments(),
+        "data": experiment.task.name,
+        "test_images": len(experiment.task.test[0]),
+        "held_out_images": len(experiment.task.held_out[0]),
+        "size": asdict(size),
+        "teacher": experiment.teacher_scores(experiment.setting),
+        **found,
+    }
+
+
+def main() -> None:
+    part = {"choices": list(PARTS), "action": "append"}
+    options = arguments(__doc__, NAME, "data_dir", "work", "plot", part=part)
+    if not options.plot:
+        result = run(options)
+        if result is None:
+            return
+        print(save(NAME, result, options.out))
+    draw(NAME, figure, options.out)
+
+
+if __name__ == "__main__":
+    main()

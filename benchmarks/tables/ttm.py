@@ -1,0 +1,283 @@
+"""Zheng and Yang 2024: TTM and WTTM, on MNIST and on CIFAR-10 as JPEG."""
+
+from collections.abc import Sized
+from typing import Any
+
+from benchmarks.harness import load, mean_sd, paired, percent
+from benchmarks.paper.ttm_wttm_arms import (
+    ALONE,
+    DKD,
+    LABELS,
+    MAIN,
+    SOFT,
+    TTM,
+    WTTM,
+)
+from benchmarks.tables.formatting import (
+    Row,
+    count,
+    difference,
+    markdown,
+    noted,
+)
+from benchmarks.tables.verdicts import YES
+
+_NAMES = {"MNIST": "ttm_wttm", "CIFAR-10 as JPEG": "ttm_wttm_cifar"}
+_UNCLEAR = "no: not clear of chance"
+_PAPER = {
+    (TTM, SOFT): "on 13 of 13 pairs",
+    (WTTM, TTM): "on 10 of 13 pairs",
+    (ALONE[WTTM], SOFT): "on 5 of 7 pairs",
+}
+
+
+def claims() -> list[Row]:
+    """What the paper says, and what comes out; errors on test images."""
+    result = load(_NAMES["MNIST"])
+    rows = [
+        fewer_errors(data, found, *pair)
+        for data, name in _NAMES.items()
+        for found in [load(name)["test"]]
+        for pair in _PAPER
+        if set(pair) <= found.keys()
+    ]
+    return [*rows, entropies(result), closeness(result), stronger(result)]
+
+
+def fewer_errors(data: str, found: dict, one: str, other: str) -> Row:
+    less = gap(found, one, other)
+    return [
+        f"{data}: {one} makes fewer errors than {other}",
+        _PAPER[one, other],
+        difference(less),
+        below(less),
+        seeds_of(found[one]["errors"]),
+    ]
+
+
+def gap(found: dict, one: str, other: str, score: str = "errors") -> dict:
+    """The paired difference of two arms."""
+    return paired(*(found[arm][score]["values"] for arm in (one, other)))
+
+
+def below(less: dict) -> str:
+    """Whether a difference is clearly below 0."""
+    low, high = less["interval"]
+    if high < 0:
+        return YES
+    return "no: it is more" if low > 0 else _UNCLEAR
+
+
+def seeds_of(found: dict) -> str:
+    return str(len(found["values"]))
+
+
+def entropies(result: dict) -> Row:
+    """Of students on held-out images: KD < TTM < WTTM at each temperature."""
+    found = result["entropy"]
+    means = {
+        t: [points[arm]["student_entropy"]["mean"] for arm in MAIN]
+        for t, points in found.items()
+    }
+    ordered = [t for t, row in means.items() if row == sorted(row)]
+    tuned = [result["test"][arm]["student_entropy"]["mean"] for arm in MAIN]
+    return [
+        f"MNIST: entropy of students, {' < '.join(MAIN)}",
+        "in this order",
+        ", ".join(f"{mean:.2f}" for mean in tuned)
+        + f" as tuned; in this order at {len(ordered)} of {len(means)} T",
+        in_all(ordered, means),
+        seeds_of(result["test"][SOFT]["errors"]),
+    ]
+
+
+def in_all(true: Sized, among: Sized) -> str:
+    if len(true) == len(among):
+        return YES
+    return f"partly: {len(true)} of {len(among)}" if true else "no: nowhere"
+
+
+def closeness(result: dict) -> Row:
+    """The divergence of WTTM from the tempered teacher, without labels."""
+    found = result["entropy"]
+    values = {
+        t: [points[arm]["divergence"]["mean"] for arm in (ALONE[WTTM], WTTM)]
+        for t, points in found.items()
+    }
+    smaller = [t for t, (alone, beside) in values.items() if alone < beside]
+    said = "; ".join(
+        f"T = {t}: {alone:.3f}, {beside:.3f}"
+        for t, (alone, beside) in values.items()
+    )
+    return [
+        "MNIST: D(p_T, q) of WTTM without labels, with labels",
+        "smaller without",
+        said,
+        in_all(smaller, values),
+        seeds_of(next(iter(found.values()))[WTTM]["divergence"]),
+    ]
+
+
+def gains(result: dict, arm: str) -> list[float]:
+    """Errors fewer than those of labels, by teacher, the weakest first."""
+    return [
+        found[LABELS]["errors"]["mean"] - found[arm]["errors"]["mean"]
+        for found in result["teachers"].values()
+    ]
+
+
+def stronger(result: dict) -> Row:
+    """Whether the lead of WTTM over KD grows as the teacher gets better."""
+    found = list(result["teachers"].values())
+    said = "; ".join(
+        f"{arm} " + ", ".join(f"{gain:.0f}" for gain in gains(result, arm))
+        for arm in (SOFT, WTTM)
+    )
+    teachers = ", ".join(str(of["teacher"]["errors"]) for of in found)
+    behind = paired(more_than_soft(found[-1]), more_than_soft(found[0]))
+    return [
+        "MNIST: errors of WTTM less those of KD, best less worst teacher",
+        "below 0: KD stalls",
+        f"{difference(behind)}; fewer than labels, teachers of {teachers} "
+        f"errors: {said}",
+        below(behind),
+        seeds_of(found[0][SOFT]["errors"]),
+    ]
+
+
+def more_than_soft(found: dict) -> list[float]:
+    """Errors of WTTM beyond those of KD, seed by seed."""
+    ours, theirs = (found[a]["errors"]["values"] for a in (WTTM, SOFT))
+    return [a - b for a, b in zip(ours, theirs, strict=True)]
+
+
+def closed(result: dict, arm: str) -> float:
+    """The share of the gap between labels and teacher."""
+    labels, own = (
+        result["test"][name]["errors"]["mean"] for name in (LABELS, arm)
+    )
+    return (labels - own) / (labels - result["teacher"]["errors"])
+
+
+def table(data: str) -> str:
+    """All arms as tuned, on test images."""
+    result = load(_NAMES[data])
+    header = ["arm", "setting", "test errors", "of the gap", "less KD"]
+    header += ["entropy", "NLL, calibrated", "ECE, calibrated"]
+    rows = [arm_row(result, arm) for arm in result["test"]]
+    teacher = result["teacher"]
+    rows.append(
+        ["teacher", "", str(teacher["errors"]), "", "", ""]
+        + [before_and_after(teacher, score) for score in ("nll", "ece")]
+    )
+    environments = result["environments of the runs"]
+    return noted(
+        markdown(header, rows), *environments, before=note(result, data)
+    )
+
+
+def arm_row(result: dict, arm: str) -> Row:
+    found = result["test"][arm]
+    means = {name: one["mean"] for name, one in found.items() if "mean" in one}
+    return [
+        arm,
+        f"`{found['method']}`",
+        count(found["errors"]),
+        "" if arm == LABELS else f"{closed(result, arm):.0%}",
+        "" if arm == SOFT else difference(gap(result["test"], arm, SOFT)),
+        f"{means['student_entropy']:.2f}",
+        *(before_and_after(means, score) for score in ("nll", "ece")),
+    ]
+
+
+def before_and_after(scores: dict, score: str) -> str:
+    return f"{scores[score]:.3f}, {scores[f'{score}, calibrated']:.3f}"
+
+
+def note(result: dict, data: str) -> str:
+    seeds = seeds_of(result["test"][LABELS]["errors"])
+    return (
+        f"Students of {data}; means and standard deviations over {seeds} seeds "
+        f"on {result['test_images']:,} test images, differences seed by seed "
+        "with a 95 % interval; settings chosen on "
+        f"{result['held_out_images']:,} held-out training images; entropy, NLL "
+        "in nats; before and after one temperature was fitted on those; by "
+        f"`python -m benchmarks.paper.{_NAMES[data]}` on "
+    )
+
+
+def wrong_and_few() -> str:
+    """Test errors with and without the labels' term."""
+    result = load(_NAMES["MNIST"])
+    parts = {
+        f"{float(share):.0%} {what}": found
+        for name, what in (("wrong", "wrong"), ("few", "of the images"))
+        for share, found in result[name].items()
+    }
+    rows = [
+        [arm, *(count(found[arm]["errors"]) for found in parts.values())]
+        for arm in (LABELS, *MAIN, *ALONE.values())
+    ]
+    return markdown(["MNIST, test errors", *parts], rows)
+
+
+def flatness() -> str:
+    """How much of each map is as good as its best cell."""
+    result = load(_NAMES["MNIST"])
+    rows = []
+    for arm, found in result["heat"].items():
+        cells = [
+            (t, w, cell["held-out errors"])
+            for t, row in found.items()
+            for w, cell in row.items()
+        ]
+        t, w, best = min(cells, key=lambda cell: cell[2]["mean"])
+        near = sum(near_best(cell, best) for *_, cell in cells)
+        share = f"{near} of {len(cells)}"
+        worst = max(cell["mean"] for *_, cell in cells)
+        rows.append([arm, t, w, mean_sd(best, 0), share, f"{worst:.0f}"])
+    header = ["loss", "best T", "best weight", "held-out errors"]
+    return markdown([*header, "within 5 %", "worst"], rows)
+
+
+def near_best(cell: dict, best: dict) -> bool:
+    return cell["mean"] <= 1.05 * best["mean"]
+
+
+def rule() -> str:
+    """The best weights beside what the rule makes of them."""
+    found: dict[str, Any] = load(_NAMES["MNIST"])["rule"]
+    rows = []
+    for t, points in found.items():
+        ours, theirs = (points[arm]["of the mean"] for arm in (TTM, WTTM))
+        said = ours / points["power sum"]
+        numbers = points["power sum"], ours, said, theirs
+        rows.append([t, *(f"{number:.2f}" for number in numbers)])
+    header = ["T", "mean power sum", "best beta of TTM", "by the rule, of WTTM"]
+    return markdown([*header, "best beta of WTTM"], rows)
+
+
+def finding() -> str:
+    found = load(_NAMES["MNIST"])["test"]
+    labels, *arms = (count(found[arm]["errors"]) for arm in (LABELS, *MAIN))
+    said = ", ".join(f"{n} from {a}" for n, a in zip(arms, MAIN, strict=True))
+    return (
+        "Of MNIST's 10,000 test images a student of 2 x 30 units gets "
+        f"{labels} wrong from labels, {said}."
+    )
+
+
+def cifar_finding() -> str:
+    result = load(_NAMES["CIFAR-10 as JPEG"])
+    images = result["test_images"]
+    said = ", ".join(
+        f"{percent(accuracy(result['test'][arm]['errors'], images))} from {arm}"
+        for arm in (LABELS, *MAIN, DKD)
+    )
+    return f"Of CIFAR-10 as JPEG a convolutional student gets right {said}."
+
+
+def accuracy(errors: dict, images: int) -> dict:
+    """Mean and deviation of the share that is right."""
+    mean, sd = errors["mean"] / images, errors["sd"]
+    return {"mean": 1 - mean, "sd": None if sd is None else sd / images}
