@@ -13,7 +13,7 @@ from benchmarks.paper import (
     spoken_digits_plot,
 )
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 
 FIGURES = {
     "digits": digits_plot.figure,

@@ -16,7 +16,7 @@ from benchmarks.paper.ttm_wttm_cifar_models import (
 )
 from benchmarks.tables import ttm
 
-once = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 
 
 def marked(count):
@@ -26,7 +26,6 @@ def marked(count):
     return x, np.arange(count, dtype="int32")
 
 
-@once
 def test_a_view_is_shifted_by_up_to_four_pixels_and_mirrored_or_not():
     x, y = marked(2000)
     found = cifar.view(x, 0)
@@ -42,7 +41,6 @@ def test_a_view_is_shifted_by_up_to_four_pixels_and_mirrored_or_not():
     assert 0.4 < mirrored.mean() < 0.6
 
 
-@once
 def test_views_depend_on_their_numbers_alone():
     x, _ = marked(20)
     first, again, other = (cifar.view(x, n) for n in (1, 1, 2))
@@ -50,7 +48,6 @@ def test_views_depend_on_their_numbers_alone():
     assert (first != other).any()
 
 
-@once
 def test_each_pass_has_the_logits_of_its_view():
     x, y = marked(2 * cifar.BATCH)
     numbers = range(5, 7)
@@ -72,7 +69,6 @@ def test_each_pass_has_the_logits_of_its_view():
     assert len(set(map(tuple, orders))) == 3
 
 
-@once
 def test_networks_are_as_large_as_is_said():
     size = Size()
     teacher, student = (
@@ -83,13 +79,11 @@ def test_networks_are_as_large_as_is_said():
     assert student.output_shape == teacher.output_shape == (None, 10)
 
 
-@once
 def test_each_arm_has_six_candidates_of_their_own_names():
     for methods in ARMS.values():
         assert len(set(map(str, methods))) == 6
 
 
-@once
 def test_other_arms_take_the_best_rate_of_labels(monkeypatch):
     class Chosen(Experiment):
         def __init__(self):
@@ -104,7 +98,6 @@ def test_other_arms_take_the_best_rate_of_labels(monkeypatch):
         assert found.chosen(arm).rate == 5e-3
 
 
-@pytest.mark.benchmark
 def test_the_benchmark_reports_each_arm_and_resumes(tmp_path, monkeypatch):
     out, work = tmp_path / "out", tmp_path / "work"
 

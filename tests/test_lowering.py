@@ -19,9 +19,12 @@ from keras_distill._keras import jax as of_jax
 from keras_distill._keras import memory, pieces
 from keras_distill._keras.frozen import FrozenModel
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="XLA lowers for absent devices"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        keras.backend.backend() != "jax", reason="XLA lowers for absent devices"
+    ),
+]
 X, Y = models.data(8)
 SOFT = kd.losses.SoftTargets(2.0)
 MISSING = {

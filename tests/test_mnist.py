@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.paper import mnist
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 
 
 def marked(count):

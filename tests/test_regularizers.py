@@ -11,7 +11,7 @@ from benchmarks.harness import Runs
 from benchmarks.paper import regularizers
 from benchmarks.paper.regularizers_tasks import SHORT
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 
 
 LABELS = np.repeat(np.arange(10), 40)
@@ -122,7 +122,6 @@ def test_a_finished_student_is_not_trained_again(tmp_path):
     assert len(scored) == 4
 
 
-@pytest.mark.benchmark
 def test_short_mode_reports_every_arm(tmp_path):
     result = run(tmp_path)
     arms = result["mnist"]["shares"]["0.1"]

@@ -21,7 +21,7 @@ from benchmarks.paper.specialists_distilled_models import (
 )
 from benchmarks.tables import distilled
 
-once = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 LABELS, SOFT, BOTH = Method(), Method(2.0, 0.0), Method(2.0, 0.5)
 
 
@@ -36,7 +36,6 @@ def students(tmp_path):
     return found
 
 
-@once
 def test_specialists_of_the_most_probable_classes_are_active():
     logits = np.zeros((3, pairs.CLASSES))
     logits[[0, 0], [3, 7]] = 2, 1
@@ -55,13 +54,11 @@ def test_specialists_of_the_most_probable_classes_are_active():
     ]
 
 
-@once
 def test_multiplications_are_those_by_the_weights():
     found = multiplications(pairs.network(392, 12))
     assert found == 392 * 12 + 12 * 100
 
 
-@once
 def test_the_scale_is_a_factor_of_the_logits():
     one, ten = pairs.network(6, 4), pairs.network(6, 4, 10.0)
     ten.set_weights(one.get_weights())
@@ -70,14 +67,12 @@ def test_the_scale_is_a_factor_of_the_logits():
     np.testing.assert_allclose(logits[1], 10 * logits[0], rtol=1e-6)
 
 
-@once
 def test_each_arm_has_as_many_candidates_of_their_own_names():
     counts = {len(arm.candidates) for arm in ARMS.values()}
     names = {len(set(map(str, arm.candidates))) for arm in ARMS.values()}
     assert len(counts) == 1 and names == counts
 
 
-@once
 @pytest.mark.parametrize("name", ARMS)
 def test_the_best_candidate_of_the_nearest_size_is_chosen(name):
     *_, third, fourth = ARMS[name].candidates[:4]
@@ -87,33 +82,28 @@ def test_the_best_candidate_of_the_nearest_size_is_chosen(name):
     assert found == [third, third, fourth, fourth]
 
 
-@once
 @pytest.mark.parametrize("count, expected", [(2000, 5), (1999, 5), (200, 20)])
 def test_a_small_set_gets_as_many_updates(count, expected):
     assert passes(count, 500, 20) == expected
 
 
-@once
 def test_what_would_be_cut_short_is_refused():
     with pytest.raises(ValueError, match="20 updates are no multiple of 3"):
         passes(1001, 500, 20)
 
 
-@once
 def test_a_gain_is_kept_as_a_share_of_what_specialists_add():
     teacher = {"generalist": 0.5, "specialists": 0.75}
     found = kept([0.5, 0.75, 1.0, 0.25], [teacher] * 4)
     assert list(found) == [0, 1, 2, -1]
 
 
-@once
 def test_without_a_teacher_only_pairs_with_a_label_are_there(students):
     x, y = students.data(LABELS, tenth=True)
     assert len(x) == len(y) == len(students.train[0]) // 10
     assert len(students.data(LABELS, tenth=False)[0]) == SHORT.teacher.train
 
 
-@once
 def test_soft_targets_are_there_for_all_pairs(students):
     x, y = students.data(BOTH, tenth=True)
     np.testing.assert_array_equal(x.inputs, students.train[0])
@@ -125,7 +115,6 @@ def weights(students, method, tenth):
     return students.student(4, method, tenth, 4).get_weights()
 
 
-@once
 @pytest.mark.parametrize(
     "method, tenth, labels, matters",
     [
@@ -149,7 +138,6 @@ def test_a_student_learns_from_the_labels_it_may_know(
     assert same is not matters
 
 
-@once
 def test_a_student_has_the_scale_of_its_method(students):
     layers = [
         len(students.student(4, Method(scale=scale), False, 4).layers)
@@ -158,7 +146,6 @@ def test_a_student_has_the_scale_of_its_method(students):
     assert layers == [2, 3]
 
 
-@once
 @pytest.mark.parametrize("method", [LABELS, SOFT, BOTH])
 def test_the_teacher_is_asked_where_there_is_a_temperature(students, method):
     before = weights(students, method, True)
@@ -168,14 +155,12 @@ def test_the_teacher_is_asked_where_there_is_a_temperature(students, method):
     assert same is (method is LABELS)
 
 
-@once
 def test_a_weight_decays(students):
     plain = weights(students, LABELS, False)
     decayed = weights(students, Method(decay=5.0), False)
     assert np.abs(decayed[0]).sum() < 0.95 * np.abs(plain[0]).sum()
 
 
-@once
 def test_the_smallest_student_that_keeps_the_gain_is_named():
     def student(kept):
         return {"arms": {"labels": {"gain kept": {"mean": kept}}}}
@@ -189,7 +174,6 @@ def test_the_smallest_student_that_keeps_the_gain_is_named():
     assert distilled.needed(result, "labels") == "over 32"
 
 
-@pytest.mark.benchmark
 def test_the_benchmark_reports_each_arm_and_resumes(tmp_path):
     out, work = tmp_path / "out", tmp_path / "work"
 

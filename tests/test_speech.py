@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.paper import speech
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 
 
 def log_mel(sound):

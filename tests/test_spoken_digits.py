@@ -18,7 +18,7 @@ from benchmarks.paper.spoken_digits_models import (
     Student,
 )
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 LENGTHS = [7, 10, 5, 12, 6, 3]
 SMALL = Setting(units=4, rate=0.01, updates=5, batch=10)
 
@@ -190,7 +190,6 @@ def test_the_share_of_the_gain_that_is_kept():
     assert found["training state error"]["values"] == pytest.approx([0.2] * 2)
 
 
-@pytest.mark.benchmark
 def test_the_benchmark_runs(tmp_path):
     scripts.run_module(
         "benchmarks.paper.spoken_digits",

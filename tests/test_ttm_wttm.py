@@ -34,20 +34,18 @@ from benchmarks.paper.ttm_wttm_maps import best_weight, lowest, rule
 from benchmarks.paper.ttm_wttm_models import Experiment, Setting, Task
 from benchmarks.tables import ttm
 
-once = pytest.mark.once
+pytestmark = pytest.mark.benchmark
 TINY = replace(SHORT, updates=4, teachers=(4,), teacher_updates=2)
 
 
 # The arms.
 
 
-@once
 def test_each_arm_has_twelve_candidates_of_their_own_names():
     for methods in ARMS.values():
         assert len(set(map(str, methods))) == len(set(methods)) == 12
 
 
-@once
 @pytest.mark.parametrize("arm", MAIN)
 def test_what_is_tuned_is_on_the_map(arm):
     size = Size()
@@ -56,14 +54,12 @@ def test_what_is_tuned_is_on_the_map(arm):
     assert set(ARMS[arm]) <= on_map
 
 
-@once
 @pytest.mark.parametrize("arm", ALONE)
 def test_without_labels_the_temperatures_of_the_map_are_tried(arm):
     tried = set(ARMS[ALONE[arm]])
     assert {alone(arm, t) for t in Size().temperatures} <= tried
 
 
-@once
 def test_weights_of_soft_targets_are_shares():
     method = weighted(SOFT, 4.0, 0.9)
     assert (method.hard, method.soft) == (0.1, 0.9)
@@ -71,7 +67,6 @@ def test_weights_of_soft_targets_are_shares():
     assert alone(WTTM, 4.0).hard == 0.0
 
 
-@once
 @pytest.mark.parametrize(
     "method, said",
     [
@@ -91,7 +86,6 @@ def test_a_method_says_what_it_is(method, said):
     assert str(method) == said
 
 
-@once
 def test_a_method_makes_the_loss_that_it_names():
     found = Method("TTM", 2.0, example_weight="correctness").soft_loss()
     assert isinstance(found, kd.losses.TTM) and found.temperature == 2.0
@@ -100,7 +94,6 @@ def test_a_method_makes_the_loss_that_it_names():
     assert (found.temperature, found.nontarget_weight) == (2.0, 3.0)
 
 
-@once
 @pytest.mark.parametrize("smoothing, penalty", [(0.2, 0.0), (0.0, 0.3)])
 def test_labels_are_smoothed_and_confidence_costs(smoothing, penalty):
     generator = np.random.default_rng(0)
@@ -147,7 +140,6 @@ def same(one, other):
     return all(map(np.array_equal, one, other))
 
 
-@once
 @pytest.mark.parametrize(
     "method, labels, teacher",
     [
@@ -169,7 +161,6 @@ def test_what_a_student_learns_from(experiment, method, labels, teacher):
     assert same(before, weights(experiment, method)) is not teacher
 
 
-@once
 def test_wrong_labels_are_the_teachers_and_the_students(experiment):
     setting = Setting(4, wrong=0.5)
     right, wrong = (
@@ -181,7 +172,6 @@ def test_wrong_labels_are_the_teachers_and_the_students(experiment):
     np.testing.assert_array_equal(same_labels, experiment.task.held_out[1])
 
 
-@once
 def test_of_few_images_no_other_is_seen(experiment):
     setting = Setting(4, share=0.4)
     before = weights(experiment, Method(), setting)
@@ -216,7 +206,6 @@ def with_logits(x, y, seed=0):
     return kd.WithTeacherLogits(x, logits.astype("float32")), y
 
 
-@once
 @pytest.mark.parametrize(
     "method", [Method(), weighted(TTM, 4.0, 2.0), alone(WTTM, 4.0)], ids=str
 )
@@ -234,7 +223,6 @@ def test_held_out_scores_are_those_of_the_last_update(method):
     assert found["divergence"] == pytest.approx(divergence, rel=1e-4)
 
 
-@once
 def test_test_scores_are_of_both_before_and_after():
     made_up = task()
     distiller = trained(with_logits(*made_up.train), weighted(TTM, 4.0, 2.0))
@@ -262,7 +250,6 @@ def given(experiment, monkeypatch, errors):
     )
 
 
-@once
 def test_the_best_on_held_out_images_is_chosen(experiment, monkeypatch):
     experiment.size = Size()
     given(
@@ -276,7 +263,6 @@ def test_the_best_on_held_out_images_is_chosen(experiment, monkeypatch):
     assert experiment.chosen(LABELS) == Method(rate=0.01)
 
 
-@once
 @pytest.mark.parametrize("worst", WEIGHED)
 def test_the_worst_weight_of_examples_is_not_tested(
     experiment, monkeypatch, worst
@@ -287,7 +273,6 @@ def test_the_worst_weight_of_examples_is_not_tested(
     assert ttm_wttm.tested(experiment) == expected
 
 
-@once
 def test_the_lowest_point_is_that_of_a_parabola_over_log_beta():
     betas = np.array([0.5, 1.5, 5.0, 15.0, 50.0])
     assert lowest(betas, 7 * np.log(betas / 4) ** 2) == pytest.approx(4)
@@ -296,7 +281,6 @@ def test_the_lowest_point_is_that_of_a_parabola_over_log_beta():
     assert lowest(betas, np.log(betas) - np.log(betas) ** 2 / 10) == 0.5
 
 
-@once
 def test_the_rule_compares_the_best_weights(experiment, monkeypatch):
     """On a map of errors that are least where a weight times U is 6."""
     experiment.size, experiment.rate = Size(), 0.01
@@ -321,7 +305,6 @@ def test_the_rule_compares_the_best_weights(experiment, monkeypatch):
         assert points[WTTM]["of seeds"]["values"] == [expected] * 3
 
 
-@once
 def test_the_best_weight_is_that_of_the_fewest_errors():
     points = {"1": 30.0, "2": 20.0, "4": 25.0}
     cells = {w: {"held-out errors": {"mean": e}} for w, e in points.items()}
@@ -338,7 +321,6 @@ def arms(**errors):
     }
 
 
-@once
 @pytest.mark.parametrize(
     "ours, said",
     [
@@ -356,7 +338,6 @@ def test_fewer_errors_are_told_from_chance(ours, said):
     assert here.startswith(f"{mean:+.1f} (")
 
 
-@once
 def test_the_lead_of_wttm_is_compared_between_teachers():
     weak = arms(labels=[90, 90], KD=[50, 51], WTTM=[48, 50])
     good = arms(labels=[90, 90], KD=[50, 51], WTTM=[28, 32])
@@ -370,7 +351,6 @@ def test_the_lead_of_wttm_is_compared_between_teachers():
     assert (verdict, seeds) == ("yes", "2")
 
 
-@once
 def test_the_share_of_the_gap_that_an_arm_closes():
     test = arms(labels=[300, 300], KD=[250, 260])
     result = {"test": test, "teacher": {"errors": 100}}
@@ -380,7 +360,6 @@ def test_the_share_of_the_gap_that_an_arm_closes():
 # A short run.
 
 
-@pytest.mark.benchmark
 def test_the_benchmark_reports_each_part_and_resumes(tmp_path, monkeypatch):
     out, work = tmp_path / "out", tmp_path / "work"
 
