@@ -65,9 +65,8 @@ def test_temperatures_are_set_beside_teacher_and_labels(panel, units):
 
 
 def test_spoken_digits_say_where_better_is():
-    accuracy, _, error, _ = all_panels("spoken_digits")
-    assert "frame accuracy, higher is better" in accuracy.get_ylabel()
-    assert "utterance error, lower is better" in error.get_ylabel()
+    for axes in all_panels("spoken_digits"):
+        assert "state error, lower is better" in axes.get_ylabel()
 
 
 def test_an_axis_that_does_not_begin_at_zero_says_so():

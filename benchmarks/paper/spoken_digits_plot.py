@@ -16,26 +16,24 @@ TITLES = {
 
 
 def figure(result: dict) -> Any:
-    """State errors of both kinds of members, and utterance errors below."""
+    """State errors, a panel for each sort of members."""
     wide = [len(result[takes]["state error"]) for takes in TITLES]
-    drawn = new_figure(1.45 * sum(wide), 9)
-    axes = drawn.subplots(2, 2, squeeze=False, width_ratios=wide)
-    for column, (takes, title) in zip(axes.T, TITLES.items(), strict=True):
-        column[0].set_title(title)
-        for panel, metric in zip(
-            column, ("state error", "utterance error"), strict=True
-        ):
-            plot_metric(panel, result[takes][metric], metric)
+    drawn = new_figure(1.45 * sum(wide), 5)
+    panels = drawn.subplots(1, 2, sharey=True, width_ratios=wide)
+    for axes, (takes, title) in zip(panels, TITLES.items(), strict=True):
+        axes.set_title(title)
+        plot_errors(axes, result[takes]["state error"])
     seeds = len(result["all takes"]["gain"]["values"])
     drawn.suptitle(
         "Ensembles, and single networks distilled from them, against the mean "
-        "of their members (dashed)\n"
-        f"dots: {seeds} seeds; bars: mean ± standard deviation"
+        f"of their members (dashed)\ndots: seeds, of which there "
+        f"{'is 1' if seeds == 1 else f'are {seeds}'}; bars: mean ± standard "
+        "deviation"
     )
     return drawn
 
 
-def plot_metric(axes: Any, found: dict, metric: str) -> None:
+def plot_errors(axes: Any, found: dict) -> None:
     """Differences from the mean of the seed's single networks, in points."""
     base = np.array(found["single"]["values"])
     arms = [arm for arm in found if arm != "single"]
@@ -48,7 +46,7 @@ def plot_metric(axes: Any, found: dict, metric: str) -> None:
     axes.set_xticks(range(len(arms)), labels, fontsize=10)
     axes.set(xlim=(-0.5, len(arms)))
     axes.set_ylabel(
-        f"{metric}, lower is better\n"
+        "state error, lower is better\n"
         f"points above single networks ({100 * base.mean():.1f} %)"
     )
     axes.spines[["top", "right"]].set_visible(False)
