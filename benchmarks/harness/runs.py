@@ -71,7 +71,8 @@ class Runs:
 
     def _append(self, line: str) -> None:
         """In one piece, as another process may do the same."""
-        file = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        file = os.open(self._file, flags, mode=0o666)
         try:
             size = os.fstat(file).st_size
             whole = size == 0 or os.pread(file, 1, size - 1) == b"\n"
