@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scripts
 
-from benchmarks.harness import Runs
+from benchmarks.harness import Runs, summary
 from benchmarks.paper import speech, speech_states, spoken_digits
 from benchmarks.paper import spoken_digits_models as models
 from benchmarks.paper.spoken_digits_models import (
@@ -17,8 +17,10 @@ from benchmarks.paper.spoken_digits_models import (
     Setting,
     Student,
 )
+from benchmarks.tables import speech as tables
 
 pytestmark = pytest.mark.benchmark
+WHERE = {"cores": 2, "processor": "x", "versions": {"python": "3"}}
 LENGTHS = [7, 10, 5, 12, 6, 3]
 SMALL = Setting(units=4, rate=0.01, updates=5, batch=10)
 
@@ -188,6 +190,28 @@ def test_the_share_of_the_gain_that_is_kept():
     assert found["state error"]["single"]["mean"] == pytest.approx(0.31)
     assert found["utterance error"]["single"]["mean"] == pytest.approx(0.031)
     assert found["training state error"]["values"] == pytest.approx([0.2] * 2)
+
+
+def test_the_tables_say_what_is_right_and_what_is_kept(monkeypatch):
+    errors = {"single": [0.30, 0.32], "ensemble, arithmetic": [0.28, 0.30]}
+    errors |= {"ensemble, geometric": [0.3, 0.3], "T = 2": [0.29, 0.30]}
+    found = {arm: summary(values) for arm, values in errors.items()}
+    kept = {"T = 2": summary([0.5, 1.0])}
+    half = {"state error": found, "utterance error": found, "gain kept": kept}
+    takes = half | {"gain": summary([0.02, 0.02])}
+    result = {"all takes": takes, "even takes": half, "environment": WHERE}
+    result |= {"paper": spoken_digits.PAPER, "tuning": {"rate 1": takes}}
+    monkeypatch.setattr(tables, "load", lambda name: result)
+    *accuracies, share = tables.claims()
+    assert [row[2] for row in accuracies] == [
+        "69.0% (sd 1.4)",
+        "71.0% (sd 1.4)",
+        "70.5% (sd 0.7)",
+    ]
+    verdict = "partly: students scatter as much as the gain"
+    assert share[1:] == ["86%", "75% (sd 35)", verdict, "2"]
+    assert "| all takes | T = 2 | 29.50% (sd 0.71) |" in tables.table()
+    assert "rate 1: 31.0%, 29.0%, 29.5%." in tables.tuning()
 
 
 def test_the_benchmark_runs(tmp_path):

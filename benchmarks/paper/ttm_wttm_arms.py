@@ -200,7 +200,7 @@ SHORT = Size(
     betas=(1.5, 5.0),
     map_seeds=1,
     seeds=2,
-    some_seeds=1,
+    some_seeds=2,
     wrong=(0.0, 0.4),
     few=(0.2,),
 )
