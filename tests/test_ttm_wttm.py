@@ -13,6 +13,7 @@ import keras_distill as kd
 from benchmarks.harness import Runs, mlp
 from benchmarks.paper import mnist, ttm_wttm
 from benchmarks.paper import ttm_wttm_measures as measures
+from benchmarks.paper import ttm_wttm_parts as parts
 from benchmarks.paper.regularizers import balanced_subset
 from benchmarks.paper.ttm_wttm_arms import (
     ALONE,
@@ -270,7 +271,7 @@ def test_the_worst_weight_of_examples_is_not_tested(
     experiment.size = Size()
     given(experiment, monkeypatch, lambda m: int(m.example_weight == worst))
     expected = [arm for arm in ARMS if arm != WEIGHED[worst]]
-    assert ttm_wttm.tested(experiment) == expected
+    assert parts.tested(experiment) == expected
 
 
 def test_the_lowest_point_is_that_of_a_parabola_over_log_beta():

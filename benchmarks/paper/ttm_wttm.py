@@ -54,94 +54,23 @@ Writes:  benchmarks/results/ttm_wttm.json and ttm_wttm.png, once all parts are
          there; the runs themselves in .work/ttm_wttm.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
-from benchmarks.harness import (
-    Runs,
-    arguments,
-    draw,
-    environment,
-    save,
-    summary,
-)
+from benchmarks.harness import Runs
 from benchmarks.paper import mnist
 from benchmarks.paper.hinton_mnist import load
-from benchmarks.paper.ttm_wttm_arms import (
-    LABELS,
-    MAIN,
-    SHORT,
-    WEIGHED,
-    Method,
-    Size,
-)
+from benchmarks.paper.ttm_wttm_arms import SHORT, Size
 from benchmarks.paper.ttm_wttm_labels import (
     few_labels,
     teachers,
     wrong_labels,
 )
 from benchmarks.paper.ttm_wttm_maps import entropy, heat, rule
-from benchmarks.paper.ttm_wttm_measures import reported
-from benchmarks.paper.ttm_wttm_models import Experiment, Task
+from benchmarks.paper.ttm_wttm_models import Task
+from benchmarks.paper.ttm_wttm_parts import curve, rates, study, test, tuning
 from benchmarks.paper.ttm_wttm_plot import figure
 
 NAME = "ttm_wttm"
-# Each part returns what the report says of it.
-
-
-def rates(experiment: Experiment) -> dict:
-    return {"tried": experiment.rates(), "chosen": experiment.rate}
-
-
-def tuning(experiment: Experiment) -> dict:
-    """Held-out errors of each candidate of each arm."""
-    arms, setting = experiment.size.arms, experiment.setting
-    return {arm: experiment.tuning(arm, setting) for arm in arms}
-
-
-def curve(experiment: Experiment) -> dict:
-    """Held-out errors by the number of updates, each point whole runs."""
-    seeds, updates = range(experiment.size.tuning_seeds), experiment.size.curve
-
-    def errors(method: Method, count: int) -> Iterator[int]:
-        for seed in seeds:
-            run = experiment.run(method, seed, updates=count)
-            yield run["held-out errors"]
-
-    return {
-        arm: {
-            str(count): summary(errors(experiment.chosen(arm), count))
-            for count in updates
-        }
-        for arm in (LABELS, *MAIN)
-    }
-
-
-def test(experiment: Experiment) -> dict:
-    """Scores of each arm as chosen; of the weights, of the better two."""
-    result = {}
-    for arm in tested(experiment):
-        method = experiment.chosen(arm)
-        runs = [
-            experiment.run(method, seed, final=True)
-            for seed in range(experiment.size.seeds)
-        ]
-        result[arm] = reported(method, runs)
-    return result
-
-
-def tested(experiment: Experiment) -> list[str]:
-    """All arms but the worst of the weights of examples, by held-out errors."""
-    scores = tuning(experiment)
-    fewest = {
-        arm: min(map(sum, tried.values())) for arm, tried in scores.items()
-    }
-    weighed = [arm for arm in WEIGHED.values() if arm in scores]
-    worst = max(weighed, key=fewest.get) if len(weighed) > 2 else None
-    return [arm for arm in scores if arm != worst]
-
-
 PARTS = {
     "rates": rates,
     "tuning": tuning,
@@ -156,7 +85,7 @@ PARTS = {
 }
 
 
-def task(options: Any, size: Size) -> Task:
+def task(options: Any, size: Size, runs: Runs) -> Task:
     train, test = load(options.short, options.data_dir)
     kept, held_out = mnist.hold_out(*train, len(train[0]) // 6)
     return Task(
@@ -169,35 +98,8 @@ def task(options: Any, size: Size) -> Task:
     )
 
 
-def run(options: Any) -> dict | None:
-    """The result, if all parts were asked for."""
-    size = SHORT if options.short else Size()
-    runs = Runs(options.work, options.begun)
-    experiment = Experiment(size, task(options, size), runs)
-    found = {part: PARTS[part](experiment) for part in options.part or PARTS}
-    if options.part:
-        return None
-    return {
-        "environment": environment("tensorflow-datasets"),
-        "environments of the runs": runs.environments(),
-        "data": experiment.task.name,
-        "test_images": len(experiment.task.test[0]),
-        "held_out_images": len(experiment.task.held_out[0]),
-        "size": asdict(size),
-        "teacher": experiment.teacher_scores(experiment.setting),
-        **found,
-    }
-
-
 def main() -> None:
-    part = {"choices": list(PARTS), "action": "append"}
-    options = arguments(__doc__, NAME, "data_dir", "work", "plot", part=part)
-    if not options.plot:
-        result = run(options)
-        if result is None:
-            return
-        print(save(NAME, result, options.out))
-    draw(NAME, figure, options.out)
+    study(__doc__, NAME, task, (SHORT, Size()), PARTS, figure)
 
 
 if __name__ == "__main__":

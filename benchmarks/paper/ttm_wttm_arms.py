@@ -110,14 +110,11 @@ MIDDLE = {
 LABEL_RATES = (1e-2, 3e-4, 4e-4, 6e-4, 8e-4, 1e-3)
 LABEL_RATES += (1.5e-3, 2e-3, 3e-3, 4e-3, 6e-3, 8e-3)
 RATES = (1e-3, 3e-3, 1e-2)
-TEMPERATURES = (2.0, 3.0, 4.0, 8.0)
 ALONE_TEMPERATURES = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
 ALONE_TEMPERATURES += (3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
 # Of KD, a share; of the others, beside labels of weight 1.
 WEIGHTS = {SOFT: (0.5, 0.7, 0.9), TTM: (1.5, 5.0, 15.0)}
 WEIGHTS[WTTM] = WEIGHTS[TTM]
-# Entropies of a sure teacher are small, so that they need large weights.
-EXAMPLE_WEIGHTS = {"entropy": (5.0, 15.0, 50.0)}
 
 
 def _labels(**numbers: Iterable[float]) -> list[Method]:
@@ -129,37 +126,59 @@ def _labels(**numbers: Iterable[float]) -> list[Method]:
     ]
 
 
-def _weighed(name: str) -> list[Method]:
-    return [
-        replace(weighted(TTM, temperature, weight), example_weight=name)
-        for temperature in TEMPERATURES
-        for weight in EXAMPLE_WEIGHTS.get(name, WEIGHTS[TTM])
-    ]
+def arms_of(
+    temperatures: Iterable[float],
+    dkd_temperatures: Iterable[float],
+    example_weights: dict[str, Iterable[float]] | None = None,
+) -> dict[str, list[Method]]:
+    """Each arm's candidates.
 
+    Args:
+        temperatures: Of losses with labels beside them, four.
+        dkd_temperatures: Of DKD, three.
+        example_weights: Weights of TTM with examples weighed by that name,
+            where they are not those of TTM.
+    """
 
-ARMS: dict[str, list[Method]] = {
-    LABELS: [Method(rate=rate) for rate in LABEL_RATES],
-    SMOOTHED: _labels(smoothing=(0.03, 0.1, 0.2, 0.4)),
-    PENALIZED: _labels(penalty=(0.03, 0.1, 0.3, 1.0)),
-    **{
-        arm: [
-            weighted(arm, temperature, weight)
-            for temperature in TEMPERATURES
-            for weight in WEIGHTS[arm]
+    def weighed(name: str) -> list[Method]:
+        weights = (example_weights or {}).get(name, WEIGHTS[TTM])
+        return [
+            replace(weighted(TTM, temperature, weight), example_weight=name)
+            for temperature in temperatures
+            for weight in weights
         ]
-        for arm in MAIN
-    },
-    **{
-        name: [alone(arm, t) for t in ALONE_TEMPERATURES]
-        for arm, name in ALONE.items()
-    },
-    DKD: [
-        Method("DKD", temperature, soft=1.0, nontarget_weight=others)
-        for temperature in (2.0, 4.0, 8.0)
-        for others in (1.0, 2.0, 4.0, 8.0)
-    ],
-    **{arm: _weighed(name) for name, arm in WEIGHED.items()},
-}
+
+    return {
+        LABELS: [Method(rate=rate) for rate in LABEL_RATES],
+        SMOOTHED: _labels(smoothing=(0.03, 0.1, 0.2, 0.4)),
+        PENALIZED: _labels(penalty=(0.03, 0.1, 0.3, 1.0)),
+        **{
+            arm: [
+                weighted(arm, temperature, weight)
+                for temperature in temperatures
+                for weight in WEIGHTS[arm]
+            ]
+            for arm in MAIN
+        },
+        **{
+            name: [alone(arm, t) for t in ALONE_TEMPERATURES]
+            for arm, name in ALONE.items()
+        },
+        DKD: [
+            Method("DKD", temperature, soft=1.0, nontarget_weight=others)
+            for temperature in dkd_temperatures
+            for others in (1.0, 2.0, 4.0, 8.0)
+        ],
+        **{arm: weighed(name) for name, arm in WEIGHED.items()},
+    }
+
+
+ARMS = arms_of(
+    temperatures=(2.0, 3.0, 4.0, 8.0),
+    dkd_temperatures=(2.0, 4.0, 8.0),
+    # Entropies of a sure teacher are small, so that they need large weights.
+    example_weights={"entropy": (5.0, 15.0, 50.0)},
+)
 
 
 @dataclass(frozen=True)

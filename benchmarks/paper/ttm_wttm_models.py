@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
@@ -35,6 +35,7 @@ class Task:
         test: Those of the final scores.
         student: Makes a new student.
         teacher: Trains a teacher of `(train, units, updates)`.
+        arms: What is compared: the candidates of each.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task:
     test: tuple[np.ndarray, np.ndarray]
     student: Callable[[], keras.Model]
     teacher: Callable[[tuple, int, int], keras.Model]
+    arms: dict[str, list[Method]] = field(default_factory=lambda: ARMS)
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ class Experiment:
         return min(self.size.rates, key=total)
 
     def candidates(self, arm: str) -> list[Method]:
-        methods = ARMS[arm][: self.size.candidates]
+        methods = self.task.arms[arm][: self.size.candidates]
         if methods[0].loss is None:
             return methods
         return [self.at_rate(method) for method in methods]

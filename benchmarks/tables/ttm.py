@@ -22,7 +22,11 @@ from benchmarks.tables.formatting import (
 )
 from benchmarks.tables.verdicts import YES
 
-_NAMES = {"MNIST": "ttm_wttm", "CIFAR-10 as JPEG": "ttm_wttm_cifar"}
+_NAMES = {
+    "MNIST": "ttm_wttm",
+    "spoken digits": "ttm_wttm_speech",
+    "CIFAR-10 as JPEG": "ttm_wttm_cifar",
+}
 _UNCLEAR = "no: not clear of chance"
 _PAPER = {
     (TTM, SOFT): "on 13 of 13 pairs",
@@ -200,7 +204,7 @@ def note(result: dict, data: str) -> str:
         f"Students of {data}; means and standard deviations over {seeds} seeds "
         f"on {result['test_images']:,} test images, differences seed by seed "
         "with a 95 % interval; settings chosen on "
-        f"{result['held_out_images']:,} held-out training images; entropy, NLL "
+        f"{result['held_out_images']:,} held-out training ones; entropy, NLL "
         "in nats; before and after one temperature was fitted on those; by "
         f"`python -m benchmarks.paper.{_NAMES[data]}` on "
     )
