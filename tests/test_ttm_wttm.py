@@ -33,7 +33,7 @@ from benchmarks.paper.ttm_wttm_arms import (
 )
 from benchmarks.paper.ttm_wttm_maps import best_weight, lowest, rule
 from benchmarks.paper.ttm_wttm_models import Experiment, Setting, Task
-from benchmarks.tables import ttm
+from benchmarks.tables import ttm, ttm_paper
 
 pytestmark = pytest.mark.benchmark
 TINY = replace(SHORT, updates=4, teachers=(4,), teacher_updates=2)
@@ -395,3 +395,19 @@ def test_the_benchmark_reports_each_part_and_resumes(tmp_path, monkeypatch):
     assert all(arm in tables[0] for arm in SHORT.arms)
     assert all("| KD |" in table for table in tables)
     assert ttm.rule().count("\n") == 1 + len(SHORT.temperatures)
+
+
+def test_the_papers_pairs_stand_beside_ours(monkeypatch):
+    result = {"test": arms(labels=[300, 310], KD=[250, 260])}
+    result |= {"teacher": {"errors": 100}, "test_images": 1000}
+    for arm in result["test"].values():
+        arm["errors"]["sd"] = 5.0
+    monkeypatch.setattr(ttm_paper, "load", lambda name: result)
+    *_, ours = ttm_paper.table().splitlines()
+    assert ours == (
+        "| here: CIFAR-10 as JPEG | 90.00% | 69.50% (sd 0.50) | "
+        "74.50% (sd 0.50) |  |  |  |"
+    )
+    # The paper: WTTM without labels beats KD on 5 of these 7 pairs.
+    gaps = [pair[5] - pair[2] for pair in ttm_paper.PAIRS.values()]
+    assert (len(gaps), sum(gap > 0 for gap in gaps)) == (7, 5)

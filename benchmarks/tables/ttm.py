@@ -22,7 +22,7 @@ from benchmarks.tables.formatting import (
 )
 from benchmarks.tables.verdicts import YES
 
-_NAMES = {
+NAMES = {
     "MNIST": "ttm_wttm",
     "spoken digits": "ttm_wttm_speech",
     "CIFAR-10 as JPEG": "ttm_wttm_cifar",
@@ -37,10 +37,10 @@ _PAPER = {
 
 def claims() -> list[Row]:
     """What the paper says, and what comes out; errors on test images."""
-    result = load(_NAMES["MNIST"])
+    result = load(NAMES["MNIST"])
     rows = [
         fewer_errors(data, found, *pair)
-        for data, name in _NAMES.items()
+        for data, name in NAMES.items()
         for found in [load(name)["test"]]
         for pair in _PAPER
         if set(pair) <= found.keys()
@@ -165,7 +165,7 @@ def closed(result: dict, arm: str) -> float:
 
 def table(data: str) -> str:
     """All arms as tuned, on test images."""
-    result = load(_NAMES[data])
+    result = load(NAMES[data])
     header = ["arm", "setting", "test errors", "of the gap", "less KD"]
     header += ["entropy", "NLL, calibrated", "ECE, calibrated"]
     rows = [arm_row(result, arm) for arm in result["test"]]
@@ -206,13 +206,13 @@ def note(result: dict, data: str) -> str:
         "with a 95 % interval; settings chosen on "
         f"{result['held_out_images']:,} held-out training ones; entropy, NLL "
         "in nats; before and after one temperature was fitted on those; by "
-        f"`python -m benchmarks.paper.{_NAMES[data]}` on "
+        f"`python -m benchmarks.paper.{NAMES[data]}` on "
     )
 
 
 def wrong_and_few() -> str:
     """Test errors with and without the labels' term."""
-    result = load(_NAMES["MNIST"])
+    result = load(NAMES["MNIST"])
     parts = {
         f"{float(share):.0%} {what}": found
         for name, what in (("wrong", "wrong"), ("few", "of the images"))
@@ -227,7 +227,7 @@ def wrong_and_few() -> str:
 
 def flatness() -> str:
     """How much of each map is as good as its best cell."""
-    result = load(_NAMES["MNIST"])
+    result = load(NAMES["MNIST"])
     rows = []
     for arm, found in result["heat"].items():
         cells = [
@@ -250,7 +250,7 @@ def near_best(cell: dict, best: dict) -> bool:
 
 def rule() -> str:
     """The best weights beside what the rule makes of them."""
-    found: dict[str, Any] = load(_NAMES["MNIST"])["rule"]
+    found: dict[str, Any] = load(NAMES["MNIST"])["rule"]
     rows = []
     for t, points in found.items():
         ours, theirs = (points[arm]["of the mean"] for arm in (TTM, WTTM))
@@ -262,7 +262,7 @@ def rule() -> str:
 
 
 def finding() -> str:
-    found = load(_NAMES["MNIST"])["test"]
+    found = load(NAMES["MNIST"])["test"]
     labels, *arms = (count(found[arm]["errors"]) for arm in (LABELS, *MAIN))
     said = ", ".join(f"{n} from {a}" for n, a in zip(arms, MAIN, strict=True))
     return (
@@ -272,7 +272,7 @@ def finding() -> str:
 
 
 def cifar_finding() -> str:
-    result = load(_NAMES["CIFAR-10 as JPEG"])
+    result = load(NAMES["CIFAR-10 as JPEG"])
     images = result["test_images"]
     said = ", ".join(
         f"{percent(accuracy(result['test'][arm]['errors'], images))} from {arm}"
