@@ -91,8 +91,8 @@ features = [(f - known.mean(axis=0)) / known.std(axis=0) for f in features]
 # ## Frames and their states
 # As in the paper, a network is to name the state of a frame, which it hears
 # between its 7 neighbours on either side, 0.16 s. Our states are five equal
-# parts of each digit, 50 in all; where one ends is anybody's guess, so that
-# even good networks get a third of the frames wrong, as they did in the paper.
+# parts of each digit, 50 in all. Where one ends is hard to hear, so that good
+# networks get three of ten frames wrong; the paper's got four wrong.
 
 
 # %%
