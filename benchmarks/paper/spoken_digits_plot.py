@@ -47,7 +47,8 @@ def plot_errors(axes: Any, found: dict) -> None:
     axes.set(xlim=(-0.5, len(arms)))
     axes.set_ylabel(
         "state error, lower is better\n"
-        f"points above single networks ({100 * base.mean():.1f} %)"
+        f"points above single networks ({100 * base.mean():.1f} %)",
+        labelpad=10,
     )
     axes.spines[["top", "right"]].set_visible(False)
 
