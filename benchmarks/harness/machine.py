@@ -25,12 +25,16 @@ def environment(*packages: str) -> dict[str, Any]:
                 versions[package] = importlib.metadata.version(package)
             except importlib.metadata.PackageNotFoundError:
                 continue
-    return {
+    found = {
         "backend": backend,
         "processor": _processor(),
         "cores": os.cpu_count(),
         "versions": versions,
     }
+    accelerator = device()
+    if accelerator not in (None, "cpu"):
+        found["device"] = accelerator
+    return found
 
 
 def device() -> str | None:

@@ -126,7 +126,11 @@ class Experiment:
         numbers = range(self.size.epochs)
         views = cifar.Views(*self.train, numbers, seed, self.logits)
         optimizer = cifar.optimizer(method.rate, epochs * len(views))
-        distiller.compile(optimizer, method.label_loss())
+        distiller.compile(
+            optimizer,
+            method.label_loss(),
+            steps_per_execution=cifar.AT_A_TIME,
+        )
         distiller.fit(views, epochs=epochs, verbose=0)
         return distiller
 

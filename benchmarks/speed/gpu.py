@@ -34,7 +34,8 @@ TESTS = [
     "test_transforms.py",
 ]
 SHORT = ["test_transforms.py"]
-STEPS = ["benchmarks.speed.step_time", "--policy"]
+# A step takes less than a millisecond there, and a first step seconds.
+STEPS = ["--longer", "4", "--repeats", "9", "--steps_only"]
 # JAX here would keep most of the GPU's memory from the parts.
 _PLATFORM = "import jax; print(jax.devices()[0].platform)"
 
@@ -62,8 +63,9 @@ def main() -> None:
     tests = [f"tests/{name}" for name in (SHORT if short else TESTS)]
     python("-m", "pytest", "-q", *tests)
     common = [*short, "--out", options.out or str(RESULTS / NAME)]
+    steps = "benchmarks.speed.step_time", *([] if short else STEPS)
     for policy in ("float32", "mixed_bfloat16"):
-        python("-m", *STEPS, policy, *common)
+        python("-m", *steps, "--policy", policy, *common)
     python("-m", "benchmarks.speed.large_outputs", *common)
 
 
