@@ -47,9 +47,23 @@ def by_default(known: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def beside_labels(known: dict[str, Any]) -> frozenset[str]:
+    """Names of the losses beside which labels weigh 1 by default."""
+
+    def of_labels(cls: Any) -> float:
+        loss = cls(temperature=1.0) if has_temperature(cls) else cls()
+        return getattr(loss, "default_weights", (1.0, 1.0))[0]
+
+    return frozenset(n for n, cls in known.items() if of_labels(cls) == 1)
+
+
 BUILT_IN = built_in()
 BY_DEFAULT = by_default(BUILT_IN)
+BESIDE_LABELS = beside_labels(BUILT_IN)
 TEMPERATURE = (1.0, 20.0)
+# Of losses whose weight and that of labels sum to 1, and of those beside labels
+# of weight 1.
+SHARE, BETA = (0.1, 1.0), (0.5, 100.0)
 
 
 def check_teacher(teacher: Any, losses: Any) -> None:
@@ -139,7 +153,18 @@ def _checked_choices(
     return found
 
 
-def checked_hard_loss_weight(value: Any, soft: Range) -> float | None:
+def checked_loss_weights(
+    hard: Any, soft: Any
+) -> tuple[float | None, Range | None]:
+    """Returns both; None and None where each loss has ranges of its own."""
+    if hard is None and soft is None:
+        return None, None
+    soft = SHARE if soft is None else soft
+    soft = checked_range("soft_loss_weight", soft, _validation.weight)
+    return _checked_hard_loss_weight(hard, soft), soft
+
+
+def _checked_hard_loss_weight(value: Any, soft: Range) -> float | None:
     low, high = bounds(soft)
     if value is None and high > 1:
         raise ValueError(

@@ -9,8 +9,7 @@ import subprocess
 import sys
 
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
-# What a test asks for that is about what XLA makes of a step.
-OPTIMISED = {
+_OPTIMISED = {
     "xla_cpu_use_fusion_emitters": True,
     "xla_backend_optimization_level": 3,
 }
@@ -29,3 +28,11 @@ def hurry():
     command = [sys.executable, "-c", _TRIED]
     tried = subprocess.run(command, env=environment, capture_output=True)
     os.environ["XLA_FLAGS"] = FLAGS if tried.returncode == 0 else ""
+
+
+def optimised(lowered):
+    """What a test asks for that is about what XLA makes of a step."""
+    import jax
+
+    on_a_cpu = jax.default_backend() == "cpu"
+    return lowered.compile(_OPTIMISED if on_a_cpu else None)

@@ -54,7 +54,7 @@ def copies(function, shape):
     labels = jax.ShapeDtypeStruct(shape[:-1], "int32")
     step = jax.jit(jax.value_and_grad(function))
     lowered = step.lower(logits, logits, labels)
-    needed = lowered.compile(compilation.OPTIMISED).memory_analysis()
+    needed = compilation.optimised(lowered).memory_analysis()
     return needed.temp_size_in_bytes / (4 * math.prod(shape))
 
 

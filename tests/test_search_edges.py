@@ -188,9 +188,10 @@ def test_a_search_is_drawn_by_what_was_searched(tmp_path):
     tuner = finished(tmp_path)
     figure = kd.plotting.search(tuner, tmp_path / "search.png")
     assert (tmp_path / "search.png").stat().st_size > 5000
-    temperature, weight, loss = figure.axes
+    temperature, weight, beta, loss = figure.axes
     names = [axes.get_xlabel() for axes in figure.axes]
-    assert names == ["temperature", "soft_loss_weight", "distillation_loss"]
+    weights = ["soft_loss_weight", "beta"]
+    assert names == ["temperature", *weights, "distillation_loss"]
     assert temperature.get_ylabel() == "val_accuracy"
     assert temperature.get_xscale() == "log"
     assert [t.get_text() for t in loss.get_xticklabels()] == [
@@ -211,7 +212,9 @@ def test_a_search_is_drawn_by_what_was_searched(tmp_path):
         (trial.hyperparameters["temperature"], trial.score)
         for trial in tempered
     }
-    rings = [line for line in weight.lines if line.get_markersize() == 13]
+    assert weight.get_title() == f"{len(tempered)} trials without"
+    of_best = beta if trials[-1] in tempered else weight
+    rings = [line for line in of_best.lines if line.get_markersize() == 13]
     [[best]] = [ring.get_ydata() for ring in rings]
     assert best == pytest.approx(0.8)
     [legend] = figure.legends
@@ -223,7 +226,8 @@ def test_a_search_is_drawn_by_what_was_searched(tmp_path):
 
 @slow
 def test_of_equal_scores_the_first_is_the_best(tmp_path):
-    tuner = finished(tmp_path, scores=[0.5, 0.9, 0.1, 0.9, *[0.2] * 4])
+    scores = [0.5, 0.9, 0.1, 0.9, *[0.2] * 4]
+    tuner = finished(tmp_path, scores, losses=["TTM"])
     figure = kd.plotting.search(tuner)
     first, *_ = tuner.oracle.get_best_trials(1)
     rings = [
@@ -231,7 +235,7 @@ def test_of_equal_scores_the_first_is_the_best(tmp_path):
         for line in figure.axes[1].lines
         if line.get_markersize() == 13
     ]
-    assert rings == [[first.hyperparameters["soft_loss_weight"], 0.9]]
+    assert rings == [[first.hyperparameters["beta"], 0.9]]
 
 
 @slow

@@ -265,7 +265,7 @@ def copies(loss, dtype):
     )
     step = jax.jit(jax.value_and_grad(loss))
     lowered = step.lower(array(dtype, *LARGE), kept, array("int32", *batch))
-    needed = lowered.compile(compilation.OPTIMISED).memory_analysis()
+    needed = compilation.optimised(lowered).memory_analysis()
     return needed.temp_size_in_bytes / (4 * math.prod(LARGE))
 
 

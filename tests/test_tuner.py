@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import itertools
 import zipfile
 
 import keras
@@ -82,7 +83,7 @@ def space(hp):
 
 def test_defaults_search_loss_temperature_and_weight():
     distiller, hp = built()
-    loss, temperature, weight, seed = hp.space
+    loss, temperature, weight, beta, seed = hp.space
     assert loss.name == "distillation_loss"
     assert loss.values == ["SoftTargets", "TTM", "WTTM", "LogitMatching"]
     assert temperature.name == "temperature"
@@ -91,6 +92,16 @@ def test_defaults_search_loss_temperature_and_weight():
     assert weight.name == "soft_loss_weight"
     assert (weight.min_value, weight.max_value) == (0.1, 1)
     assert weight.sampling == "linear"
+    assert beta.name == "beta"
+    assert (beta.min_value, beta.max_value) == (0.5, 100)
+    assert beta.sampling == "log"
+    for parameter, losses in (
+        (weight, ["SoftTargets", "LogitMatching"]),
+        (beta, ["TTM", "WTTM"]),
+    ):
+        (condition,) = parameter.conditions
+        assert condition.name == "distillation_loss"
+        assert condition.values == losses
     assert seed.name == "seed"
     assert type(distiller) is kd.Distiller
 
@@ -225,6 +236,77 @@ def test_hard_loss_weight_may_be_fixed():
     assert space(hp)["soft_loss_weight"].sampling == "linear"
 
 
+@pytest.mark.parametrize(
+    "loss, name, value, weights",
+    [
+        ("SoftTargets", "soft_loss_weight", 0.25, (0.75, 0.25)),
+        ("LogitMatching", "soft_loss_weight", 0.25, (0.75, 0.25)),
+        ("TTM", "beta", 9.0, (1.0, 9.0)),
+        ("WTTM", "beta", 9.0, (1.0, 9.0)),
+    ],
+)
+def test_each_loss_has_weights_of_its_own(loss, name, value, weights):
+    distiller, hp = built({"distillation_loss": loss, name: value})
+    found = distiller.hard_loss_weight, distiller.soft_loss_weight
+    assert found == weights
+    assert ({"beta", "soft_loss_weight"} - {name}).isdisjoint(hp.values)
+
+
+def test_labels_weigh_one_beside_the_losses_that_say_so():
+    for name, cls in _search.BUILT_IN.items():
+        loss = cls(temperature=2.0) if _search.has_temperature(cls) else cls()
+        student, teacher = models.sequential(), models.sequential()
+        distiller = kd.Distiller(teacher, student, loss)
+        beside = distiller.hard_loss_weight == 1
+        assert (name in _search.BESIDE_LABELS) == beside
+        total = distiller.hard_loss_weight + distiller.soft_loss_weight
+        assert beside or total == pytest.approx(1)
+
+
+@pytest.mark.parametrize("loss", ["SoftTargets", "TTM"])
+def test_a_number_for_labels_is_for_all_losses(loss):
+    given = {"distillation_loss": loss, "soft_loss_weight": 0.5}
+    distiller, hp = built(given, hard_loss_weight=2.0)
+    found = distiller.hard_loss_weight, distiller.soft_loss_weight
+    assert found == (2.0, 0.5)
+    assert (
+        "beta" not in space(hp) and not space(hp)["soft_loss_weight"].conditions
+    )
+
+
+@pytest.mark.parametrize("loss", ["SoftTargets", "TTM"])
+def test_labels_alone_may_be_asked_for(loss):
+    distiller, _ = built(losses=[loss], soft_loss_weight=0.0)
+    found = distiller.hard_loss_weight, distiller.soft_loss_weight
+    assert found == (1.0, 0.0)
+
+
+def test_losses_of_functions_share_their_weight_with_labels():
+    found = {"TTM": lambda hp: kd.losses.TTM(2.0)}
+    distiller, hp = built({"soft_loss_weight": 0.25}, losses=found)
+    assert distiller.hard_loss_weight == 0.75 and "beta" not in space(hp)
+
+
+def test_a_grid_of_all_losses_has_their_own_weights(tmp_path):
+    grid = kt.HyperParameters()
+    grid.Fixed("temperature", 2.0)
+    grid.Fixed("seed", 2)
+    model = hypermodel(losses=["SoftTargets", "WTTM"])
+    options = {"hyperparameters": grid, "directory": tmp_path}
+    tuner = kt.GridSearch(model, "val_accuracy", **options)
+    tuner.run_trial = lambda trial, **kwargs: {"val_accuracy": 0.5}
+    tuner.search(verbose=0)
+    found = {"SoftTargets": set(), "WTTM": set()}
+    for trial in tuner.oracle.trials.values():
+        values = trial.hyperparameters.values
+        name = values["distillation_loss"]
+        own = {"SoftTargets": "soft_loss_weight", "WTTM": "beta"}[name]
+        assert {"beta", "soft_loss_weight"} & values.keys() == {own}
+        found[name].add(values[own])
+    assert min(map(len, found.values())) >= 10  # That many of a range.
+    assert max(found["SoftTargets"]) <= 1 < max(found["WTTM"]) <= 100
+
+
 def test_functions_may_read_what_is_searched():
     seen = []
 
@@ -239,20 +321,22 @@ def test_functions_may_read_what_is_searched():
     models.assert_same(models.snapshot(distiller.student), expected)
 
 
-def test_what_the_tuner_is_given_replaces_a_range_by_a_grid(tmp_path):
+@pytest.mark.parametrize("losses", [["TTM"], ["SoftTargets", "TTM"]])
+def test_what_the_tuner_is_given_replaces_a_range_by_a_grid(losses, tmp_path):
     grid = kt.HyperParameters()
     grid.Choice("temperature", [2.0, 8.0])
     grid.Choice("soft_loss_weight", [0.1, 0.5, 0.9])
     grid.Fixed("seed", 2)
-    model = hypermodel(losses=["TTM"])
+    model = hypermodel(losses=losses)
     options = {"hyperparameters": grid, "directory": tmp_path}
     tuner = kt.GridSearch(model, "val_accuracy", **options)
     tuner.run_trial = lambda trial, **kwargs: {"val_accuracy": 0.5}
     tuner.search(verbose=0)
     tried = [t.hyperparameters for t in tuner.oracle.trials.values()]
-    pairs = {(hp["temperature"], hp["soft_loss_weight"]) for hp in tried}
-    assert pairs == {(t, w) for t in (2.0, 8.0) for w in (0.1, 0.5, 0.9)}
-    assert len(tried) == 6
+    names = "distillation_loss", "temperature", "soft_loss_weight"
+    found = [tuple(hp[name] for name in names) for hp in tried]
+    expected = itertools.product(losses, (2.0, 8.0), (0.1, 0.5, 0.9))
+    assert sorted(found) == sorted(expected)
 
 
 # The Distiller of a trial.
@@ -482,7 +566,8 @@ def interrupted_in(trial):
 
     def build(hp):
         calls.append(dict(hp.values))
-        if len(calls) > trial + 1:  # The tuner builds one before the first.
+        # The tuner builds one before the first for each range of weights.
+        if len(calls) > trial + 2:
             raise KeyboardInterrupt
         return student(hp)
 

@@ -58,7 +58,7 @@ class Size:
     epochs: int = 24
     tuning_epochs: int = 12
     held_out: int = 5_000
-    seeds: int = 3
+    seeds: int = 6
     tuning_seeds: int = 1
     candidates: int | None = None
 

@@ -3,10 +3,7 @@
 from typing import Any
 
 from benchmarks.harness import new_figure
-from benchmarks.paper.ttm_wttm_arms import DKD
 from benchmarks.paper.ttm_wttm_plot import COLOURS, calibration
-
-OWN = COLOURS | {DKD: "#009E73"}
 
 
 def figure(result: dict) -> Any:
@@ -25,12 +22,14 @@ def accuracies(axes: Any, result: dict) -> None:
     images = result["test_images"]
     for i, (name, found) in enumerate(reversed(result["test"].items())):
         values = [100 * (1 - e / images) for e in found["errors"]["values"]]
-        axes.plot(values, [i] * len(values), "o", color=OWN[name], alpha=0.5)
+        axes.plot(
+            values, [i] * len(values), "o", color=COLOURS[name], alpha=0.5
+        )
         mean = sum(values) / len(values)
-        axes.plot(mean, i, "|", color=OWN[name], ms=18, mew=2)
+        axes.plot(mean, i, "|", color=COLOURS[name], ms=18, mew=2)
     teacher = 100 * (1 - result["teacher"]["errors"] / images)
-    axes.axvline(teacher, color="#009E73", linestyle="--", label="teacher")
+    axes.axvline(teacher, color="black", linestyle="--", label="teacher")
     axes.set_yticks(range(len(result["test"])), list(result["test"])[::-1])
     axes.set_xlabel(f"accuracy on {images:,} test images, %")
     axes.set_title(result["data"])
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="lower center")

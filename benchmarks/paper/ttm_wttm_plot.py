@@ -7,6 +7,7 @@ import numpy as np
 from benchmarks.harness import new_figure, paired
 from benchmarks.paper.ttm_wttm_arms import (
     ALONE,
+    DKD,
     LABELS,
     MAIN,
     SOFT,
@@ -16,6 +17,7 @@ from benchmarks.paper.ttm_wttm_arms import (
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = {LABELS: "#555555", SOFT: "#0072B2", TTM: "#E69F00", WTTM: "#D55E00"}
+COLOURS |= {DKD: "#009E73"}
 COLOURS |= {name: COLOURS[arm] for arm, name in ALONE.items()}
 GREY = "#555555"
 ERRORS = "held-out errors"

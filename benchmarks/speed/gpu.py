@@ -6,21 +6,24 @@ takes at most 1.03 times a plain student step and a teacher forward pass, 1.0
 times one of `keras.distillation`, and 1.05 times a loop written by hand.
 
 Parts, one after the other, each in a process of its own:
-  tests           those of losses, transforms and the contract of a Distiller
+  tests           those of losses, transforms and the contract of a Distiller,
+                  with products in full precision, as TF32 is good to 1e-3
   step_time       `benchmarks.speed.step_time`, in both precisions
   large_outputs   `benchmarks.speed.large_outputs`
 
 Command: pip install -e ".[jax,benchmarks,test]" "jax[cuda12]"
          KERAS_BACKEND=jax python -m benchmarks.speed.gpu
-Minutes: about 15 (a guess: no GPU was at hand yet).
+Minutes: about 15 (a guess: on an H200 parts of it were run).
          `--short` takes a minute, also without a GPU, and proves nothing.
 Writes:  benchmarks/results/gpu/*.json, with device and versions, after a part
          each; it stops at the first part that fails.
 """
 
+import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 from benchmarks.harness import RESULTS, arguments
 
@@ -36,11 +39,12 @@ TESTS = [
 SHORT = ["test_transforms.py"]
 # A step takes less than a millisecond there, and a first step seconds.
 STEPS = ["--longer", "4", "--repeats", "9", "--steps_only"]
+PRECISE = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 # JAX here would keep most of the GPU's memory from the parts.
 _PLATFORM = "import jax; print(jax.devices()[0].platform)"
 
 
-def python(*options: str, **how: bool) -> subprocess.CompletedProcess:
+def python(*options: str, **how: Any) -> subprocess.CompletedProcess:
     command = [sys.executable, *options]
     return subprocess.run(command, cwd=ROOT, check=True, **how)
 
@@ -61,7 +65,7 @@ def main() -> None:
     if not options.short:
         require_gpu()
     tests = [f"tests/{name}" for name in (SHORT if short else TESTS)]
-    python("-m", "pytest", "-q", *tests)
+    python("-m", "pytest", "-q", *tests, env={**os.environ, **PRECISE})
     common = [*short, "--out", options.out or str(RESULTS / NAME)]
     steps = "benchmarks.speed.step_time", *([] if short else STEPS)
     for policy in ("float32", "mixed_bfloat16"):

@@ -22,10 +22,9 @@ def where(environment: dict) -> str:
     versions = ", ".join(
         f"{name} {version}" for name, version in environment["versions"].items()
     )
-    return (
-        f"{environment['cores']} cores of {environment['processor']}; "
-        f"{versions}."
-    )
+    cores = f"{environment['cores']} cores of {environment['processor']}"
+    device = environment.get("device")
+    return f"{f'{device}, ' if device else ''}{cores}; {versions}."
 
 
 def by_backend(
