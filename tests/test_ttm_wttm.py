@@ -29,6 +29,7 @@ from benchmarks.paper.ttm_wttm_arms import (
     Regularized,
     Size,
     alone,
+    by_default,
     weighted,
 )
 from benchmarks.paper.ttm_wttm_maps import best_weight, lowest, rule
@@ -85,6 +86,16 @@ def test_weights_of_soft_targets_are_shares():
 )
 def test_a_method_says_what_it_is(method, said):
     assert str(method) == said
+
+
+@pytest.mark.parametrize("arm", MAIN)
+def test_by_default_weights_are_those_of_a_distiller(arm):
+    method = by_default(arm, 3.0)
+    students = [mlp(6, 3, classes=4) for _ in range(2)]
+    distiller = kd.Distiller(*students, method.soft_loss())
+    found = distiller.hard_loss_weight, distiller.soft_loss_weight
+    assert (method.hard, method.soft) == found
+    assert method.temperature == 3.0
 
 
 def test_a_method_makes_the_loss_that_it_names():
@@ -395,6 +406,7 @@ def test_the_benchmark_reports_each_part_and_resumes(tmp_path, monkeypatch):
     assert all(arm in tables[0] for arm in SHORT.arms)
     assert all("| KD |" in table for table in tables)
     assert ttm.rule().count("\n") == 1 + len(SHORT.temperatures)
+    assert ttm.defaults().count("\n") == 1 + 2 * len(MAIN)
 
 
 def test_the_papers_pairs_stand_beside_ours(monkeypatch):

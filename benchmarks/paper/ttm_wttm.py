@@ -33,6 +33,7 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   rule      of those: is the best weight of TTM that of WTTM times the
             teacher's mean power sum?
   curve     labels, KD, TTM and WTTM after 3,000 to 36,000 updates
+  defaults  KD, TTM and WTTM with the weights that a `kd.Distiller` gives them
   test      all arms as chosen, but the worst of the three weights; 10 seeds:
             errors, NLL and ECE before and after a temperature is fitted
   teachers  of 100, 300 and 1200 units: what do better teachers add? Settings
@@ -67,7 +68,14 @@ from benchmarks.paper.ttm_wttm_labels import (
 )
 from benchmarks.paper.ttm_wttm_maps import entropy, heat, rule
 from benchmarks.paper.ttm_wttm_models import Task
-from benchmarks.paper.ttm_wttm_parts import curve, rates, study, test, tuning
+from benchmarks.paper.ttm_wttm_parts import (
+    curve,
+    defaults,
+    rates,
+    study,
+    test,
+    tuning,
+)
 from benchmarks.paper.ttm_wttm_plot import figure
 
 NAME = "ttm_wttm"
@@ -78,6 +86,7 @@ PARTS = {
     "entropy": entropy,
     "rule": rule,
     "curve": curve,
+    "defaults": defaults,
     "test": test,
     "teachers": teachers,
     "wrong": wrong_labels,

@@ -98,6 +98,13 @@ def alone(arm: str, temperature: float) -> Method:
     return Method(CLASSES[arm], temperature, hard=0.0, soft=1.0)
 
 
+def by_default(arm: str, temperature: float) -> Method:
+    """With the weights that the loss declares."""
+    name = CLASSES[arm]
+    weights = getattr(kd.losses, name)(temperature).default_weights
+    return Method(name, temperature, *weights)
+
+
 # What the common learning rate is chosen by.
 MIDDLE = {
     SOFT: weighted(SOFT, 3.0, 0.7),
@@ -198,6 +205,7 @@ class Size:
     shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     betas: tuple[float, ...] = (0.5, 1.5, 5.0, 15.0, 50.0)
     map_seeds: int = 3
+    starting_temperatures: tuple[float, ...] = (2.0, 4.0)
     seeds: int = 10
     some_seeds: int = 5
     wrong: tuple[float, ...] = (0.0, 0.2, 0.4)
@@ -218,6 +226,7 @@ SHORT = Size(
     shares=(0.5, 0.9),
     betas=(1.5, 5.0),
     map_seeds=1,
+    starting_temperatures=(2.0,),
     seeds=2,
     some_seeds=2,
     wrong=(0.0, 0.4),

@@ -18,6 +18,7 @@ from benchmarks.paper.ttm_wttm_arms import (
     WEIGHED,
     Method,
     Size,
+    by_default,
 )
 from benchmarks.paper.ttm_wttm_measures import reported
 from benchmarks.paper.ttm_wttm_models import Experiment, Task
@@ -50,6 +51,24 @@ def curve(experiment: Experiment) -> dict:
             for count in updates
         }
         for arm in (LABELS, *MAIN)
+    }
+
+
+def defaults(experiment: Experiment) -> dict:
+    """Held-out errors at the weights that a Distiller takes by itself."""
+    seeds = range(experiment.size.tuning_seeds)
+
+    def errors(arm: str, temperature: float) -> Iterator[int]:
+        method = experiment.at_rate(by_default(arm, temperature))
+        for seed in seeds:
+            yield experiment.run(method, seed)["held-out errors"]
+
+    return {
+        arm: {
+            f"{t:g}": summary(errors(arm, t))
+            for t in experiment.size.starting_temperatures
+        }
+        for arm in MAIN
     }
 
 

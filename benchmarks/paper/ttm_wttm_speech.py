@@ -17,6 +17,7 @@ candidates, as the teacher is less sure, and 5 final seeds:
   rates     the learning rate of all arms with a teacher
   tuning    each arm's candidates, 2 seeds, by errors on held-out frames
   curve     labels, KD, TTM and WTTM after 6,000 to 24,000 updates
+  defaults  KD, TTM and WTTM with the weights that a `kd.Distiller` gives them
   test      all arms as chosen, but the worst of the three weights
 
 Command: KERAS_BACKEND=jax OMP_NUM_THREADS=1 \\
@@ -40,12 +41,25 @@ from benchmarks.paper.spoken_digits_models import ALL, Seed
 from benchmarks.paper.spoken_digits_models import Setting as Training
 from benchmarks.paper.ttm_wttm_arms import LABELS, MAIN, Size, arms_of
 from benchmarks.paper.ttm_wttm_models import Task
-from benchmarks.paper.ttm_wttm_parts import curve, rates, study, test, tuning
+from benchmarks.paper.ttm_wttm_parts import (
+    curve,
+    defaults,
+    rates,
+    study,
+    test,
+    tuning,
+)
 from benchmarks.paper.ttm_wttm_speech_plot import figure
 
 NAME = "ttm_wttm_speech"
 MEMBERS = 5  # of the teacher
-PARTS = {"rates": rates, "tuning": tuning, "curve": curve, "test": test}
+PARTS = {
+    "rates": rates,
+    "tuning": tuning,
+    "curve": curve,
+    "defaults": defaults,
+    "test": test,
+}
 WHOLE = Size(
     units=64,
     teachers=(512,),

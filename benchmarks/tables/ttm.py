@@ -1,5 +1,6 @@
 """Zheng and Yang 2024: TTM and WTTM, on MNIST and on CIFAR-10 as JPEG."""
 
+import statistics
 from collections.abc import Sized
 from typing import Any
 
@@ -246,6 +247,25 @@ def flatness() -> str:
 
 def near_best(cell: dict, best: dict) -> bool:
     return cell["mean"] <= 1.05 * best["mean"]
+
+
+def defaults() -> str:
+    """What a Distiller takes by itself, beside the best candidate."""
+    rows = []
+    for data in ("MNIST", "spoken digits"):
+        result = load(NAMES[data])
+        labels = fewest(result, LABELS)
+        for arm, found in result["defaults"].items():
+            own = (f"{of['mean']:.0f}" for of in found.values())
+            best = f"{fewest(result, arm):.0f}"
+            rows.append([data, arm, f"{labels:.0f}", best, *own])
+    header = ["held-out errors", "loss", "labels, best", "best of 12"]
+    return markdown([*header, *(f"as it is, T = {t}" for t in found)], rows)
+
+
+def fewest(result: dict, arm: str) -> float:
+    """The mean held-out errors of the best candidate."""
+    return min(map(statistics.mean, result["tuning"][arm].values()))
 
 
 def rule() -> str:
