@@ -12,6 +12,7 @@ import scripts
 import keras_distill as kd
 from benchmarks.harness import Runs, mlp
 from benchmarks.paper import mnist, ttm_wttm
+from benchmarks.paper import ttm_wttm_labels as labels
 from benchmarks.paper import ttm_wttm_measures as measures
 from benchmarks.paper import ttm_wttm_parts as parts
 from benchmarks.paper.regularizers import balanced_subset
@@ -195,6 +196,42 @@ def test_of_few_images_no_other_is_seen(experiment):
     assert same(before, weights(experiment, Method(), setting))
     x.inputs[rows[0]] = 0
     assert not same(before, weights(experiment, Method(), setting))
+
+
+def test_settings_are_chosen_where_they_are_used(experiment, monkeypatch):
+    experiment.size = replace(TINY, candidates=None, some_seeds=1)
+    right, wrong = experiment.setting, replace(experiment.setting, wrong=0.4)
+    few = replace(experiment.setting, share=0.2)
+    seen = []
+
+    def run(method, seed, setting=None, final=False):
+        setting = setting or right
+        if final:
+            seen.append((setting, method.temperature))
+        best = {right: 2.0, wrong: 3.0, few: 4.0}[setting]
+        return {"held-out errors": abs(method.temperature - best)}
+
+    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(experiment, "teacher_scores", lambda setting: {})
+    labels.wrong_labels(experiment)
+    labels.few_labels(experiment)
+    assert set(seen) == {
+        *((setting, 1.0) for setting in (right, wrong, few)),  # Of labels.
+        (right, 2.0),
+        (wrong, 3.0),
+        (few, 4.0),
+    }
+
+
+def test_of_few_images_fewer_updates_are_made(experiment, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        experiment, "distiller", lambda *run: made.append(run[-1]) or 1 / 0
+    )
+    for share in (0.4, 1.0):
+        with pytest.raises(ZeroDivisionError):
+            experiment.run(Method(), 0, Setting(4, share=share))
+    assert made == [TINY.few_updates, TINY.updates]
 
 
 # What is measured.

@@ -210,6 +210,7 @@ class Size:
     some_seeds: int = 5
     wrong: tuple[float, ...] = (0.0, 0.2, 0.4)
     few: tuple[float, ...] = (0.01, 0.03)
+    few_updates: int = 1_500
 
 
 SHORT = Size(
@@ -231,4 +232,5 @@ SHORT = Size(
     some_seeds=2,
     wrong=(0.0, 0.4),
     few=(0.2,),
+    few_updates=100,
 )

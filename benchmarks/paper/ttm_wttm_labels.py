@@ -34,29 +34,44 @@ def teachers(experiment: Experiment) -> dict[str, Any]:
 
 
 def wrong_labels(experiment: Experiment) -> dict[str, Any]:
-    """By the share of wrong labels, which the teacher learns from as well."""
-    result = {}
-    for share in experiment.size.wrong:
-        setting = replace(experiment.setting, wrong=share)
-        scores = experiment.teacher_scores(setting)
-        arms = with_and_without(experiment, setting)
-        result[f"{share:g}"] = {"teacher": scores, **arms}
-    return result
+    """By the share of wrong labels, which the teacher learns from as well.
 
-
-def few_labels(experiment: Experiment) -> dict[str, Any]:
-    """By the share of the images that students see; the teacher sees all."""
+    Settings are chosen with right labels, and for all others with the largest
+    share of wrong ones.
+    """
+    right = experiment.setting
+    settings = [replace(right, wrong=share) for share in experiment.size.wrong]
     return {
-        f"{share:g}": with_and_without(
-            experiment, replace(experiment.setting, share=share)
-        )
-        for share in experiment.size.few
+        f"{setting.wrong:g}": {
+            "teacher": experiment.teacher_scores(setting),
+            **with_and_without(
+                experiment, setting, settings[-1] if setting.wrong else right
+            ),
+        }
+        for setting in settings
     }
 
 
-def with_and_without(experiment: Experiment, setting: Setting) -> dict:
-    """Each loss with labels beside it and without, as tuned on all labels."""
+def few_labels(experiment: Experiment) -> dict[str, Any]:
+    """By the share of the images that students see; the teacher sees all.
+
+    Settings are chosen with the largest share.
+    """
+    shares = experiment.size.few
+    settings = [replace(experiment.setting, share=share) for share in shares]
     return {
-        arm: students(experiment, experiment.chosen(arm), setting)
+        f"{setting.share:g}": with_and_without(
+            experiment, setting, settings[-1]
+        )
+        for setting in settings
+    }
+
+
+def with_and_without(
+    experiment: Experiment, setting: Setting, chosen_in: Setting
+) -> dict:
+    """Each loss with labels beside it and without, as chosen in a setting."""
+    return {
+        arm: students(experiment, experiment.chosen(arm, chosen_in), setting)
         for arm in (LABELS, *MAIN, *ALONE.values())
     }

@@ -163,7 +163,7 @@ class Experiment:
     ) -> Scores:
         """Held-out scores and, of `final` students, those of the test."""
         setting = setting or self.setting
-        updates = updates or self.size.updates
+        updates = updates or self._updates(setting)
         seed += 0 if final else TUNING_SEED
 
         def make() -> Scores:
@@ -179,6 +179,10 @@ class Experiment:
         name = f"{what}, {method}, {updates} updates, seed {seed}"
         more = {"method": asdict(method), "updates": updates, "seed": seed}
         return self._kept(name, setting, more, make)
+
+    def _updates(self, setting: Setting) -> int:
+        few = setting.share < 1
+        return self.size.few_updates if few else self.size.updates
 
     def teacher_scores(self, setting: Setting) -> dict[str, Any]:
         temperatures = self.size.temperatures
