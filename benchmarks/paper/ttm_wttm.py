@@ -36,6 +36,7 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   defaults  KD, TTM and WTTM with the weights that a `kd.Distiller` gives them
   test      all arms as chosen, but the worst of the three weights; 10 seeds:
             errors, NLL and ECE before and after a temperature is fitted
+  longer    labels, KD, TTM and WTTM as chosen, after twice the updates
   teachers  of 100, 300 and 1200 units: what do better teachers add? Settings
             are chosen for each; 5 seeds
   wrong     0, 20 and 40 % wrong labels, for the teacher as well: each loss with
@@ -76,6 +77,7 @@ from benchmarks.paper.ttm_wttm_models import Task
 from benchmarks.paper.ttm_wttm_parts import (
     curve,
     defaults,
+    longer,
     rates,
     study,
     test,
@@ -93,6 +95,7 @@ PARTS = {
     "curve": curve,
     "defaults": defaults,
     "test": test,
+    "longer": longer,
     "teachers": teachers,
     "wrong": wrong_labels,
     "few": few_labels,

@@ -1,6 +1,6 @@
 """Parts that the TTM and WTTM studies of several data have in common."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -74,11 +74,20 @@ def defaults(experiment: Experiment) -> dict:
 
 def test(experiment: Experiment) -> dict:
     """Scores of each arm as chosen; of the weights, of the better two."""
+    return final(experiment, tested(experiment), experiment.size.updates)
+
+
+def longer(experiment: Experiment) -> dict:
+    """Scores of labels, KD, TTM and WTTM as chosen, of twice the updates."""
+    return final(experiment, (LABELS, *MAIN), 2 * experiment.size.updates)
+
+
+def final(experiment: Experiment, arms: Iterable[str], updates: int) -> dict:
     result = {}
-    for arm in tested(experiment):
+    for arm in arms:
         method = experiment.chosen(arm)
         runs = [
-            experiment.run(method, seed, final=True)
+            experiment.run(method, seed, updates=updates, final=True)
             for seed in range(experiment.size.seeds)
         ]
         result[arm] = reported(method, runs)

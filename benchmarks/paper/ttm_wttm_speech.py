@@ -19,6 +19,7 @@ candidates, as the teacher is less sure, and 5 final seeds:
   curve     labels, KD, TTM and WTTM after 6,000 to 24,000 updates
   defaults  KD, TTM and WTTM with the weights that a `kd.Distiller` gives them
   test      all arms as chosen, but the worst of the three weights
+  longer    labels, KD, TTM and WTTM as chosen, after twice the updates
 
 Command: KERAS_BACKEND=jax OMP_NUM_THREADS=1 \\
              python -m benchmarks.paper.ttm_wttm_speech
@@ -44,6 +45,7 @@ from benchmarks.paper.ttm_wttm_models import Task
 from benchmarks.paper.ttm_wttm_parts import (
     curve,
     defaults,
+    longer,
     rates,
     study,
     test,
@@ -59,6 +61,7 @@ PARTS = {
     "curve": curve,
     "defaults": defaults,
     "test": test,
+    "longer": longer,
 }
 WHOLE = Size(
     units=64,

@@ -15,6 +15,8 @@ from benchmarks.tables import (
     specialists,
     speech,
     speed,
+    ttm,
+    ttm_paper,
 )
 from benchmarks.tables.formatting import markdown, noted
 
@@ -56,6 +58,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "specialists": specialists.experiment,
     "specialists by cover": specialists.cover,
     "specialists distilled back": distilled.table,
+    "TTM and WTTM claims": ttm.claims_table,
+    "TTM and WTTM, the paper": ttm_paper.table,
+    "TTM and WTTM, MNIST": functools.partial(ttm.table, "MNIST"),
+    "TTM and WTTM, speech": functools.partial(ttm.table, "spoken digits"),
+    "TTM and WTTM, CIFAR-10": functools.partial(ttm.table, "CIFAR-10 as JPEG"),
+    "TTM and WTTM, maps": ttm.flatness,
+    "TTM and WTTM, rule": ttm.rule,
+    "TTM and WTTM, defaults": ttm.defaults,
+    "TTM and WTTM, wrong and few labels": ttm.wrong_and_few,
 }
 
 # For README.md: a finding, and the page that has more.
@@ -65,6 +76,7 @@ _FINDINGS: dict[str, tuple[Callable[[], str], str]] = {
     "comparison": (comparison.finding, "README.md#comparison"),
     "cache": (speed.cache_finding, "README.md#cache"),
     "search": (speed.search_finding, "README.md#search"),
+    "TTM": (ttm.finding, "paper/ttm_wttm.md"),
     "bias": (mnist.bias_finding, "paper/README.md#mnist"),
     "specialists": (specialists.finding, "paper/README.md#specialists"),
 }
@@ -105,6 +117,24 @@ _BENCHMARKS: list[tuple[str, Callable[[], str], str, list[str]]] = [
         speech.finding,
         "paper.spoken_digits",
         ["spoken_digits"],
+    ),
+    (
+        "Are TTM and WTTM better than soft targets, and by how much?",
+        ttm.finding,
+        "paper.ttm_wttm",
+        ["ttm_wttm"],
+    ),
+    (
+        "And from an ensemble that is often wrong itself?",
+        ttm.speech_finding,
+        "paper.ttm_wttm_speech",
+        ["ttm_wttm_speech"],
+    ),
+    (
+        "And of convolutional networks?",
+        ttm.cifar_finding,
+        "paper.ttm_wttm_cifar",
+        ["ttm_wttm_cifar"],
     ),
     (
         "What do specialists add to a generalist?",
