@@ -47,23 +47,11 @@ def by_default(known: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def beside_labels(known: dict[str, Any]) -> frozenset[str]:
-    """Names of the losses beside which labels weigh 1 by default."""
-
-    def of_labels(cls: Any) -> float:
-        loss = cls(temperature=1.0) if has_temperature(cls) else cls()
-        return getattr(loss, "default_weights", (1.0, 1.0))[0]
-
-    return frozenset(n for n, cls in known.items() if of_labels(cls) == 1)
-
-
 BUILT_IN = built_in()
 BY_DEFAULT = by_default(BUILT_IN)
-BESIDE_LABELS = beside_labels(BUILT_IN)
 TEMPERATURE = (1.0, 20.0)
-# Of losses whose weight and that of labels sum to 1, and of those beside labels
-# of weight 1.
-SHARE, BETA = (0.1, 1.0), (0.5, 100.0)
+# The weight of a loss that shares 1 with the labels, and beside labels of 1.
+SHARE, BESIDE_ONE = (0.1, 1.0), (0.1, 100.0)
 
 
 def check_teacher(teacher: Any, losses: Any) -> None:
@@ -154,14 +142,24 @@ def _checked_choices(
 
 
 def checked_loss_weights(
-    hard: Any, soft: Any
-) -> tuple[float | None, Range | None]:
-    """Returns both; None and None where each loss has ranges of its own."""
-    if hard is None and soft is None:
-        return None, None
-    soft = SHARE if soft is None else soft
+    hard: Any, soft: Any, losses: list[str] | dict
+) -> tuple[float | None, Range]:
+    """Returns both weights; those left out follow from what the losses are."""
+    beside = isinstance(losses, list) and all(map(_labels_weigh_one, losses))
+    if hard is None and soft is None and beside:
+        hard = 1.0
+    if soft is None:
+        soft = BESIDE_ONE if beside and hard else SHARE
     soft = checked_range("soft_loss_weight", soft, _validation.weight)
     return _checked_hard_loss_weight(hard, soft), soft
+
+
+def _labels_weigh_one(name: str) -> bool:
+    """Whether a Distiller gives them that weight beside the loss."""
+    cls = BUILT_IN[name]
+    numbers = {"temperature": 1.0} if has_temperature(cls) else {}
+    loss = cls(name=name, **numbers)
+    return getattr(loss, "default_weights", (1.0, 1.0))[0] == 1
 
 
 def _checked_hard_loss_weight(value: Any, soft: Range) -> float | None:

@@ -28,38 +28,13 @@ def distillation_loss(
 
 
 def loss_weights(
-    hp: Any, losses: Any, hard: float | None, soft: _search.Range | None
+    hp: Any, hard: float | None, soft: _search.Range
 ) -> tuple[float, float]:
     """The weights of the compiled and of the distillation loss."""
-    if soft is None:
-        if not _is_declared(hp, "soft_loss_weight"):
-            return _own_weights(hp, losses)
-        soft = _search.SHARE
     log = hard is not None and _search.bounds(soft)[0] > 0
     sampling = "log" if log else "linear"
     weight = _declare(hp, "soft_loss_weight", soft, sampling=sampling)
     return 1 - weight if hard is None else hard, weight
-
-
-def _own_weights(hp: Any, losses: Any) -> tuple[float, float]:
-    """Of the ranges of the loss that was chosen."""
-    named = [] if isinstance(losses, dict) else losses
-    beside = [name for name in named if name in _search.BESIDE_LABELS]
-    shared = [name for name in losses if name not in beside]
-    if shared:
-        with _only_with(hp, shared, losses):
-            share = _declare(hp, "soft_loss_weight", _search.SHARE)
-    if beside:
-        with _only_with(hp, beside, losses):
-            beta = _declare(hp, "beta", _search.BETA, sampling="log")
-    if hp.get("distillation_loss") in beside:
-        return 1.0, beta
-    return 1 - share, share
-
-
-def _is_declared(hp: Any, name: str) -> bool:
-    """Whether a tuner was given it, for all losses."""
-    return any(p.name == name and not p.conditions for p in hp.space)
 
 
 def _loss_of_function(

@@ -37,8 +37,8 @@ class DistillationHyperModel(keras_tuner.HyperModel):
 
     Formula: each trial trains `kd.Distiller(teacher, build_student(hp),
     loss(temperature), hard_loss_weight=h, soft_loss_weight=s)`, with `h = 1 -
-    s` (Hinton et al. 2015, section 2), or `h = 1` and `s = beta` (Zheng and
-    Yang 2024, eq. (2) and (23)), or another fixed `h`.
+    s` (Hinton et al. 2015, section 2), or a fixed `h` (Zheng and Yang 2024, eq.
+    (2) and (23), with `h = 1`).
 
     Pass it to a tuner of keras-tuner, without that tuner's own `optimizer`,
     `loss` and `metrics`, and to `search` what `Distiller.fit` takes. Choose by
@@ -50,15 +50,13 @@ class DistillationHyperModel(keras_tuner.HyperModel):
     others: compare them by `"val_accuracy"`. Without labels,
     `kd.callbacks.Fidelity` logs `"val_kl"` and `"val_agreement"`.
 
-    The hyperparameters are named "distillation_loss", "temperature",
-    "soft_loss_weight" and "beta". Those that `build_student` and `compile` add
-    need other names; they may read these with `hp.get`. The temperature is
-    active only with a loss that has one, and a weight with losses that it is
-    the weight of. The temperature is sampled on a log scale, as is a weight if
+    The hyperparameters are named "distillation_loss", "temperature" and
+    "soft_loss_weight". Those that `build_student` and `compile` add need other
+    names; they may read these with `hp.get`. The temperature is active only
+    with a loss that has one. It is sampled on a log scale, as is the weight if
     `hard_loss_weight` is a number and the range does not start at 0. Lists
     of values and `keras_tuner.GridSearch` make a grid. What `hyperparameters`
-    of the tuner hold goes first, where it is active with all `losses`; a
-    "soft_loss_weight" there is that of all of them.
+    of the tuner hold goes first, where all `losses` have a temperature.
 
     Trials of one student and one loss run the same programs, whatever their
     temperatures, learning rates and weights; a weight of 0 makes another. On
@@ -96,15 +94,12 @@ class DistillationHyperModel(keras_tuner.HyperModel):
         temperature: Lowest and highest temperature of the losses that `losses`
             names, a list of temperatures to choose from, or a number to fix it.
         soft_loss_weight: Lowest and highest weight of the distillation loss, a
-            list of weights to choose from, or a number to fix it, for all
-            losses. If this and `hard_loss_weight` are None, each loss has
-            ranges of its own: "soft_loss_weight" from 0.1 to 1 of those whose
-            weight and that of the labels sum to 1 by default, such as
-            `SoftTargets`, and "beta" from 0.5 to 100, on a log scale, of those
-            beside which labels weigh 1, such as `TTM` and `WTTM`.
-        hard_loss_weight: Weight of the compiled loss, for all losses. `None`
-            stands for `1 - soft_loss_weight` where that is given. With a number
-            alone the `soft_loss_weight` is from 0.1 to 1.
+            list of weights to choose from, or a number to fix it. Left out, it
+            is from 0.1 to 1; of losses given by name, beside all of which a
+            Distiller gives labels the weight 1, such as `["TTM", "WTTM"]`, it
+            is from 0.1 to 100, on a log scale.
+        hard_loss_weight: Weight of the compiled loss. `None` stands for `1 -
+            soft_loss_weight`; for 1 where both are left out with such losses.
 
     Returns:
         From `build(hp)`: a compiled `kd.Distiller`.
@@ -166,7 +161,7 @@ class DistillationHyperModel(keras_tuner.HyperModel):
             "temperature", temperature, lambda _, t: _validation.temperature(t)
         )
         weights = _search.checked_loss_weights(
-            hard_loss_weight, soft_loss_weight
+            hard_loss_weight, soft_loss_weight, self.losses
         )
         self.hard_loss_weight, self.soft_loss_weight = weights
         self._made: weakref.WeakSet = weakref.WeakSet()
@@ -180,7 +175,7 @@ class DistillationHyperModel(keras_tuner.HyperModel):
             keras.distribution.set_distribution(self._distribution)
         loss = _space.distillation_loss(hp, self.losses, self.temperature)
         weights = self.hard_loss_weight, self.soft_loss_weight
-        hard, soft = _space.loss_weights(hp, self.losses, *weights)
+        hard, soft = _space.loss_weights(hp, *weights)
         distiller = Distiller(
             self.teacher,
             self._student(hp),

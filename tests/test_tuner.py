@@ -2,7 +2,6 @@
 
 import gc
 import inspect
-import itertools
 import zipfile
 
 import keras
@@ -83,7 +82,7 @@ def space(hp):
 
 def test_defaults_search_loss_temperature_and_weight():
     distiller, hp = built()
-    loss, temperature, weight, beta, seed = hp.space
+    loss, temperature, weight, seed = hp.space
     assert loss.name == "distillation_loss"
     assert loss.values == ["SoftTargets", "TTM", "WTTM", "LogitMatching"]
     assert temperature.name == "temperature"
@@ -92,16 +91,6 @@ def test_defaults_search_loss_temperature_and_weight():
     assert weight.name == "soft_loss_weight"
     assert (weight.min_value, weight.max_value) == (0.1, 1)
     assert weight.sampling == "linear"
-    assert beta.name == "beta"
-    assert (beta.min_value, beta.max_value) == (0.5, 100)
-    assert beta.sampling == "log"
-    for parameter, losses in (
-        (weight, ["SoftTargets", "LogitMatching"]),
-        (beta, ["TTM", "WTTM"]),
-    ):
-        (condition,) = parameter.conditions
-        assert condition.name == "distillation_loss"
-        assert condition.values == losses
     assert seed.name == "seed"
     assert type(distiller) is kd.Distiller
 
@@ -236,75 +225,63 @@ def test_hard_loss_weight_may_be_fixed():
     assert space(hp)["soft_loss_weight"].sampling == "linear"
 
 
-@pytest.mark.parametrize(
-    "loss, name, value, weights",
-    [
-        ("SoftTargets", "soft_loss_weight", 0.25, (0.75, 0.25)),
-        ("LogitMatching", "soft_loss_weight", 0.25, (0.75, 0.25)),
-        ("TTM", "beta", 9.0, (1.0, 9.0)),
-        ("WTTM", "beta", 9.0, (1.0, 9.0)),
-    ],
-)
-def test_each_loss_has_weights_of_its_own(loss, name, value, weights):
-    distiller, hp = built({"distillation_loss": loss, name: value})
+@pytest.mark.parametrize("losses", [["TTM"], ["WTTM"], ["TTM", "WTTM"]])
+def test_beside_labels_of_one_a_weight_may_be_large(losses):
+    distiller, hp = built({"soft_loss_weight": 60.0}, losses=losses)
     found = distiller.hard_loss_weight, distiller.soft_loss_weight
-    assert found == weights
-    assert ({"beta", "soft_loss_weight"} - {name}).isdisjoint(hp.values)
+    assert found == (1.0, 60.0)
+    weight = space(hp)["soft_loss_weight"]
+    assert (weight.min_value, weight.max_value) == (0.1, 100)
+    assert weight.sampling == "log"
 
 
-def test_labels_weigh_one_beside_the_losses_that_say_so():
+@pytest.mark.parametrize(
+    "losses",
+    [
+        ["SoftTargets"],
+        ["TTM", "SoftTargets"],  # One range serves both.
+        {"TTM": lambda hp: kd.losses.TTM(2.0)},
+    ],
+    ids=str,
+)
+def test_other_losses_share_one_with_the_labels(losses):
+    distiller, hp = built({"soft_loss_weight": 0.25}, losses=losses)
+    found = distiller.hard_loss_weight, distiller.soft_loss_weight
+    assert found == (0.75, 0.25)
+    weight = space(hp)["soft_loss_weight"]
+    assert (weight.min_value, weight.max_value) == (0.1, 1)
+
+
+def test_left_out_weights_are_those_of_a_distiller():
     for name, cls in _search.BUILT_IN.items():
         loss = cls(temperature=2.0) if _search.has_temperature(cls) else cls()
-        student, teacher = models.sequential(), models.sequential()
-        distiller = kd.Distiller(teacher, student, loss)
-        beside = distiller.hard_loss_weight == 1
-        assert (name in _search.BESIDE_LABELS) == beside
-        total = distiller.hard_loss_weight + distiller.soft_loss_weight
-        assert beside or total == pytest.approx(1)
+        both = models.sequential(), models.sequential()
+        alone = kd.Distiller(*both, loss).hard_loss_weight == 1
+        searched = hypermodel(losses=[name]).hard_loss_weight
+        assert searched == (1.0 if alone else None)
 
 
-@pytest.mark.parametrize("loss", ["SoftTargets", "TTM"])
-def test_a_number_for_labels_is_for_all_losses(loss):
-    given = {"distillation_loss": loss, "soft_loss_weight": 0.5}
-    distiller, hp = built(given, hard_loss_weight=2.0)
-    found = distiller.hard_loss_weight, distiller.soft_loss_weight
-    assert found == (2.0, 0.5)
-    assert (
-        "beta" not in space(hp) and not space(hp)["soft_loss_weight"].conditions
-    )
+@pytest.mark.parametrize(
+    "weights, found, bounds",
+    [
+        ({"hard_loss_weight": 2.0}, (2.0, 0.5), (0.1, 100)),
+        ({"hard_loss_weight": 0.0}, (0.0, 0.5), (0.1, 1)),
+        ({"soft_loss_weight": (0.2, 0.9)}, (0.5, 0.5), (0.2, 0.9)),
+    ],
+    ids=str,
+)
+def test_a_weight_that_is_given_holds(weights, found, bounds):
+    given = {"soft_loss_weight": 0.5}
+    distiller, hp = built(given, losses=["TTM"], **weights)
+    assert found == (distiller.hard_loss_weight, distiller.soft_loss_weight)
+    weight = space(hp)["soft_loss_weight"]
+    assert (weight.min_value, weight.max_value) == bounds
 
 
-@pytest.mark.parametrize("loss", ["SoftTargets", "TTM"])
-def test_labels_alone_may_be_asked_for(loss):
-    distiller, _ = built(losses=[loss], soft_loss_weight=0.0)
-    found = distiller.hard_loss_weight, distiller.soft_loss_weight
-    assert found == (1.0, 0.0)
-
-
-def test_losses_of_functions_share_their_weight_with_labels():
-    found = {"TTM": lambda hp: kd.losses.TTM(2.0)}
-    distiller, hp = built({"soft_loss_weight": 0.25}, losses=found)
-    assert distiller.hard_loss_weight == 0.75 and "beta" not in space(hp)
-
-
-def test_a_grid_of_all_losses_has_their_own_weights(tmp_path):
-    grid = kt.HyperParameters()
-    grid.Fixed("temperature", 2.0)
-    grid.Fixed("seed", 2)
-    model = hypermodel(losses=["SoftTargets", "WTTM"])
-    options = {"hyperparameters": grid, "directory": tmp_path}
-    tuner = kt.GridSearch(model, "val_accuracy", **options)
-    tuner.run_trial = lambda trial, **kwargs: {"val_accuracy": 0.5}
-    tuner.search(verbose=0)
-    found = {"SoftTargets": set(), "WTTM": set()}
-    for trial in tuner.oracle.trials.values():
-        values = trial.hyperparameters.values
-        name = values["distillation_loss"]
-        own = {"SoftTargets": "soft_loss_weight", "WTTM": "beta"}[name]
-        assert {"beta", "soft_loss_weight"} & values.keys() == {own}
-        found[name].add(values[own])
-    assert min(map(len, found.values())) >= 10  # That many of a range.
-    assert max(found["SoftTargets"]) <= 1 < max(found["WTTM"]) <= 100
+def test_asking_for_default_weights_names_no_loss():
+    keras.utils.clear_session()
+    hypermodel(losses=["TTM"])
+    assert kd.losses.TTM(2.0).name == "ttm"
 
 
 def test_functions_may_read_what_is_searched():
@@ -321,22 +298,20 @@ def test_functions_may_read_what_is_searched():
     models.assert_same(models.snapshot(distiller.student), expected)
 
 
-@pytest.mark.parametrize("losses", [["TTM"], ["SoftTargets", "TTM"]])
-def test_what_the_tuner_is_given_replaces_a_range_by_a_grid(losses, tmp_path):
+def test_what_the_tuner_is_given_replaces_a_range_by_a_grid(tmp_path):
     grid = kt.HyperParameters()
     grid.Choice("temperature", [2.0, 8.0])
     grid.Choice("soft_loss_weight", [0.1, 0.5, 0.9])
     grid.Fixed("seed", 2)
-    model = hypermodel(losses=losses)
+    model = hypermodel(losses=["TTM"])
     options = {"hyperparameters": grid, "directory": tmp_path}
     tuner = kt.GridSearch(model, "val_accuracy", **options)
     tuner.run_trial = lambda trial, **kwargs: {"val_accuracy": 0.5}
     tuner.search(verbose=0)
     tried = [t.hyperparameters for t in tuner.oracle.trials.values()]
-    names = "distillation_loss", "temperature", "soft_loss_weight"
-    found = [tuple(hp[name] for name in names) for hp in tried]
-    expected = itertools.product(losses, (2.0, 8.0), (0.1, 0.5, 0.9))
-    assert sorted(found) == sorted(expected)
+    pairs = {(hp["temperature"], hp["soft_loss_weight"]) for hp in tried}
+    assert pairs == {(t, w) for t in (2.0, 8.0) for w in (0.1, 0.5, 0.9)}
+    assert len(tried) == 6
 
 
 # The Distiller of a trial.
@@ -566,8 +541,7 @@ def interrupted_in(trial):
 
     def build(hp):
         calls.append(dict(hp.values))
-        # The tuner builds one before the first for each range of weights.
-        if len(calls) > trial + 2:
+        if len(calls) > trial + 1:  # The tuner builds one before the first.
             raise KeyboardInterrupt
         return student(hp)
 

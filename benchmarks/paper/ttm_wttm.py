@@ -43,10 +43,10 @@ Parts, each a list of runs that is kept in the work folder and resumed:
             and without the labels' term; settings are chosen with none and with
             40 %, by right labels; 5 seeds
   few       1 and 3 % of the images for the student; the teacher has seen all;
-            settings are chosen with 3 %; 5 seeds; 1,500 updates, as in more of
-            them so narrow a student learns its few images by heart: of 10,000
-            held-out ones soft targets of T = 20 then get 1294 wrong for 922,
-            labels 1013 for 998
+            settings are chosen with 3 %; 5 seeds; 1,500 updates, as so narrow a
+            student learns few images by heart in more of them
+
+The learning rate of all arms but labels' is that of `rates` everywhere.
 
 Command: KERAS_BACKEND=jax OMP_NUM_THREADS=1 python -m benchmarks.paper.ttm_wttm
              --data_dir FOLDER  (of TFDS data; downloaded if left out)

@@ -39,17 +39,15 @@ def wrong_labels(experiment: Experiment) -> dict[str, Any]:
     Settings are chosen with right labels, and for all others with the largest
     share of wrong ones.
     """
-    right = experiment.setting
-    settings = [replace(right, wrong=share) for share in experiment.size.wrong]
-    return {
-        f"{setting.wrong:g}": {
-            "teacher": experiment.teacher_scores(setting),
-            **with_and_without(
-                experiment, setting, settings[-1] if setting.wrong else right
-            ),
-        }
-        for setting in settings
-    }
+    shares, right = experiment.size.wrong, experiment.setting
+    most = replace(right, wrong=max(shares))
+    result = {}
+    for share in shares:
+        setting = replace(right, wrong=share)
+        arms = with_and_without(experiment, setting, most if share else right)
+        scores = experiment.teacher_scores(setting)
+        result[f"{share:g}"] = {"teacher": scores, **arms}
+    return result
 
 
 def few_labels(experiment: Experiment) -> dict[str, Any]:
@@ -57,13 +55,13 @@ def few_labels(experiment: Experiment) -> dict[str, Any]:
 
     Settings are chosen with the largest share.
     """
-    shares = experiment.size.few
-    settings = [replace(experiment.setting, share=share) for share in shares]
+    shares, full = experiment.size.few, experiment.setting
+    most = replace(full, share=max(shares))
     return {
-        f"{setting.share:g}": with_and_without(
-            experiment, setting, settings[-1]
+        f"{share:g}": with_and_without(
+            experiment, replace(full, share=share), most
         )
-        for setting in settings
+        for share in shares
     }
 
 

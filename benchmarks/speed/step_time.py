@@ -20,7 +20,8 @@ Command: KERAS_BACKEND=jax python -m benchmarks.speed.step_time
          KERAS_BACKEND=tensorflow python -m benchmarks.speed.step_time
          `--policy mixed_bfloat16` for models in half precision. Where steps
          are fast, `--longer 4` makes epochs of four times as many, and
-         `--steps_only` leaves out first steps, which compile each time.
+         `--steps_only`, with `--out`, leaves out first steps, each of which
+         compiles.
 Minutes: about 6 each on 2 cores. `--short` takes seconds and proves nothing.
 Writes:  benchmarks/results/step_time.json, one entry per backend; with another
          policy step_time_<policy>.json.
@@ -315,6 +316,11 @@ def measure(name: str, options: Any) -> dict:
 
 def main() -> None:
     options = arguments(__doc__, NAME, **OWN)
+    if options.steps_only and not options.out:
+        raise SystemExit(
+            "The committed result has first steps. Received: --steps_only "
+            "without --out. Name a folder of your own: --out FOLDER."
+        )
     steady_threads()
     keras.config.set_dtype_policy(options.policy)
     names = list(PAIRS)[:1] if options.short else list(PAIRS)

@@ -262,16 +262,18 @@ def near_best(cell: dict, best: dict) -> bool:
 
 def defaults() -> str:
     """What a Distiller takes by itself, beside the best candidate."""
+    results = {data: load(NAMES[data]) for data in ("MNIST", "spoken digits")}
+    temperatures = results["MNIST"]["size"]["starting_temperatures"]
     rows = []
-    for data in ("MNIST", "spoken digits"):
-        result = load(NAMES[data])
+    for data, result in results.items():
         labels = fewest(result, LABELS)
         for arm, found in result["defaults"].items():
-            own = (f"{of['mean']:.0f}" for of in found.values())
-            best = f"{fewest(result, arm):.0f}"
-            rows.append([data, arm, f"{labels:.0f}", best, *own])
-    header = ["held-out errors", "loss", "labels, best", "best of 12"]
-    return markdown([*header, *(f"as it is, T = {t}" for t in found)], rows)
+            own = [f"{found[f'{t:g}']['mean']:.0f}" for t in temperatures]
+            best = fewest(result, arm)
+            rows.append([data, arm, f"{labels:.0f}", f"{best:.0f}", *own])
+    header = ["held-out errors", "loss", "labels, best", "best candidate"]
+    by_default = [f"as it is, T = {t:g}" for t in temperatures]
+    return markdown([*header, *by_default], rows)
 
 
 def fewest(result: dict, arm: str) -> float:

@@ -10,7 +10,7 @@ from keras_distill.plotting._shown import ShownFigure
 
 # Of Okabe and Ito, which colour-blind readers tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_FIRST = ("temperature", "soft_loss_weight", "beta")
+_FIRST = ("temperature", "soft_loss_weight")
 _LOSS = "distillation_loss"
 _COLUMNS = 3
 _DECADES = 8  # A wider range of given values is drawn on a log scale.
@@ -27,7 +27,7 @@ def search(tuner: Any, path: str | os.PathLike[str] | None = None) -> Any:
     """Draws the scores of a search over each of its hyperparameters.
 
     A panel for each hyperparameter that took several values, `"temperature"`
-    and the weights first; each point is a trial that was completed,
+    and `"soft_loss_weight"` first; each point is a trial that was completed,
     the colours are losses, and a ring is around the best. A trial in which a
     hyperparameter was not active, as the temperature of a loss without one,
     is not in its panel, whose title counts those.
