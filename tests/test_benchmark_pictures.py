@@ -11,6 +11,9 @@ from benchmarks.paper import (
     specialists,
     specialists_distilled_plot,
     spoken_digits_plot,
+    ttm_wttm_cifar_plot,
+    ttm_wttm_plot,
+    ttm_wttm_speech_plot,
 )
 
 pytestmark = pytest.mark.benchmark
@@ -22,6 +25,9 @@ FIGURES = {
     "specialists": specialists.figure,
     "specialists_distilled": specialists_distilled_plot.figure,
     "spoken_digits": spoken_digits_plot.figure,
+    "ttm_wttm": ttm_wttm_plot.figure,
+    "ttm_wttm_speech": ttm_wttm_speech_plot.figure,
+    "ttm_wttm_cifar": ttm_wttm_cifar_plot.figure,
 }
 
 

@@ -16,9 +16,10 @@ from benchmarks.tables.parts import PARTS
 pytestmark = pytest.mark.once
 
 MOST_LINES = {
-    "README.md": 228,
-    "benchmarks/README.md": 260,
+    "README.md": 236,
+    "benchmarks/README.md": 263,
     "benchmarks/paper/README.md": 300,
+    "benchmarks/paper/ttm_wttm.md": 205,
     "examples/README.md": 40,
     "examples/from_a_laptop_to_a_pod.md": 149,
     "examples/porting.md": 90,

@@ -52,11 +52,11 @@ Command: KERAS_BACKEND=jax OMP_NUM_THREADS=1 python -m benchmarks.paper.ttm_wttm
              --data_dir FOLDER  (of TFDS data; downloaded if left out)
          `--part NAME` runs one part, so that two processes can share the work:
          first `rates`, then `tuning` beside `heat`, then `test` and `curve`
-         beside the others. A run takes 10 seconds. `--short` proves nothing,
+         beside the others. A run takes 7 seconds. `--short` proves nothing,
          on scikit-learn's digits.
-Minutes: 210 on one core: the teachers 45, `rates`, `tuning` and `heat` 80,
-         `curve` 7, `test` 22, `teachers` 29, `wrong` 13 and `few` 13, each
-         without its teachers.
+Minutes: 210 on one core: the five teachers 45; students of held-out scores 120,
+         most of them of `tuning`, `heat`, `teachers` and `wrong`, those of the
+         test 35, `few` 5.
 Writes:  benchmarks/results/ttm_wttm.json and ttm_wttm.png, once all parts are
          there; the runs themselves in .work/ttm_wttm.
 """

@@ -25,7 +25,7 @@ ERRORS = "held-out errors"
 
 def figure(result: dict) -> Any:
     """A panel for each question."""
-    drawn = new_figure(17, 20)
+    drawn = new_figure(15.5, 18)
     panels = drawn.subplots(4, 3)
     limits = extremes(result["heat"])
     for axes, arm in zip(panels[0], MAIN, strict=True):
@@ -138,7 +138,6 @@ def by_share(axes: Any, found: dict, title: str) -> None:
         points = [of[name]["errors"] for of in found.values()]
         line(axes, x + 0.04 * (i - 3), points, name)
     axes.set_xticks(x, [f"{float(share):.0%}" for share in found])
-    axes.set_yscale("log")
     axes.set_title(f"{title}: test errors")
     axes.legend(frameon=False, fontsize=9)
 

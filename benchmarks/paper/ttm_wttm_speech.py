@@ -26,7 +26,7 @@ Command: KERAS_BACKEND=jax OMP_NUM_THREADS=1 \\
              --data_dir FOLDER  (of TFDS data; downloaded if left out)
          `--part NAME` runs one part. `--short` takes made-up sounds and proves
          nothing.
-Minutes: some 70 on one core, 7 of them for the teacher.
+Minutes: 80 on one core, 7 of them for the teacher, 50 for `tuning`.
 Writes:  benchmarks/results/ttm_wttm_speech.json and ttm_wttm_speech.png, once
          all parts are there; the runs themselves in .work/ttm_wttm_speech.
 """

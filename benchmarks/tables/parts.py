@@ -76,7 +76,7 @@ _FINDINGS: dict[str, tuple[Callable[[], str], str]] = {
     "comparison": (comparison.finding, "README.md#comparison"),
     "cache": (speed.cache_finding, "README.md#cache"),
     "search": (speed.search_finding, "README.md#search"),
-    "TTM": (ttm.finding, "paper/ttm_wttm.md"),
+    "TTM": (ttm.cifar_finding, "paper/ttm_wttm.md"),
     "bias": (mnist.bias_finding, "paper/README.md#mnist"),
     "specialists": (specialists.finding, "paper/README.md#specialists"),
 }

@@ -214,7 +214,7 @@ def note(result: dict, data: str) -> str:
     seeds = seeds_of(result["test"][LABELS]["errors"])
     return (
         f"Students of {data}; means and standard deviations over {seeds} seeds "
-        f"on {result['test_images']:,} test images, differences seed by seed "
+        f"on {result['test_images']:,} test examples, differences seed by seed "
         "with a 95 % interval; settings chosen on "
         f"{result['held_out_images']:,} held-out training ones; entropy, NLL "
         "in nats; before and after one temperature was fitted on those; by "
