@@ -35,7 +35,7 @@ from benchmarks.paper.ttm_wttm_arms import (
 )
 from benchmarks.paper.ttm_wttm_maps import best_weight, lowest, rule
 from benchmarks.paper.ttm_wttm_models import Experiment, Setting, Task
-from benchmarks.tables import ttm, ttm_paper
+from benchmarks.tables import ttm, ttm_claims, ttm_paper
 
 pytestmark = pytest.mark.benchmark
 TINY = replace(SHORT, updates=4, teachers=(4,), teacher_updates=2)
@@ -380,7 +380,9 @@ def arms(**errors):
 )
 def test_fewer_errors_are_told_from_chance(ours, said):
     found = arms(KD=[20, 20, 21], TTM=ours)
-    what, paper, here, verdict, seeds = ttm.fewer_errors("X", found, TTM, SOFT)
+    what, paper, here, verdict, seeds = ttm_claims.fewer_errors(
+        "X", found, TTM, SOFT
+    )
     assert (what, verdict) == ("X: TTM makes fewer errors than KD", said)
     assert (paper, seeds) == ("on 13 of 13 pairs", "3")
     mean = np.mean(np.subtract(ours, [20, 20, 21]))
@@ -394,10 +396,31 @@ def test_the_lead_of_wttm_is_compared_between_teachers():
     found = {
         n: {"teacher": {"errors": e}, **of} for n, (e, of) in units.items()
     }
-    _, _, here, verdict, seeds = ttm.stronger({"teachers": found})
+    _, _, here, verdict, seeds = ttm_claims.stronger({"teachers": found})
     assert here.startswith("-19.0 (") and "teachers of 80, 9 errors" in here
     assert here.endswith("KD 40, 40; WTTM 41, 60")
     assert (verdict, seeds) == ("yes", "2")
+
+
+@pytest.mark.parametrize(
+    "lowest, said", [(0.3, "yes"), (0.6, "partly: 1 of 2")]
+)
+def test_entropies_are_compared_at_the_same_temperature_and_weight(
+    lowest, said
+):
+    values = {SOFT: [0.1, 0.2], TTM: [lowest, 0.7], WTTM: [0.5, 0.9]}
+    entropy = {
+        arm: [{"student_entropy": {"mean": value}} for value in both]
+        for arm, both in values.items()
+    }
+    heat = {
+        arm: {"4": dict(enumerate(cells))} for arm, cells in entropy.items()
+    }
+    test = {arm: cells[0] for arm, cells in entropy.items()}
+    found = {"heat": heat, "test": test, "size": {"map_seeds": 3}}
+    _, _, here, verdict, seeds = ttm_claims.entropies(found)
+    assert (verdict, seeds) == (said, "3")
+    assert here.endswith(f"; 0.10, {lowest:.2f}, 0.50 as tuned")
 
 
 def test_the_share_of_the_gap_that_an_arm_closes():
@@ -437,8 +460,9 @@ def test_the_benchmark_reports_each_part_and_resumes(tmp_path, monkeypatch):
     lines = (work / "runs.jsonl").read_text()
     assert run() == result
     assert (work / "runs.jsonl").read_text() == lines
-    monkeypatch.setattr(ttm, "load", lambda name: result)
-    assert {len(row) for row in ttm.claims()} == {5}
+    for module in (ttm, ttm_claims):
+        monkeypatch.setattr(module, "load", lambda name: result)
+    assert {len(row) for row in ttm_claims.claims()} == {5}
     tables = [ttm.table("MNIST"), ttm.wrong_and_few(), ttm.flatness()]
     assert all(arm in tables[0] for arm in SHORT.arms)
     assert all("| KD |" in table for table in tables)

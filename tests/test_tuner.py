@@ -242,7 +242,7 @@ def test_beside_labels_of_one_a_weight_may_be_large(losses):
         ["TTM", "SoftTargets"],  # One range serves both.
         {"TTM": lambda hp: kd.losses.TTM(2.0)},
     ],
-    ids=str,
+    ids=["alone", "of both kinds", "of functions"],
 )
 def test_other_losses_share_one_with_the_labels(losses):
     distiller, hp = built({"soft_loss_weight": 0.25}, losses=losses)

@@ -16,6 +16,7 @@ from benchmarks.tables import (
     speech,
     speed,
     ttm,
+    ttm_claims,
     ttm_paper,
 )
 from benchmarks.tables.formatting import markdown, noted
@@ -58,7 +59,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "specialists": specialists.experiment,
     "specialists by cover": specialists.cover,
     "specialists distilled back": distilled.table,
-    "TTM and WTTM claims": ttm.claims_table,
+    "TTM and WTTM claims": ttm_claims.table,
     "TTM and WTTM, the paper": ttm_paper.table,
     "TTM and WTTM, MNIST": functools.partial(ttm.table, "MNIST"),
     "TTM and WTTM, speech": functools.partial(ttm.table, "spoken digits"),
