@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from benchmarks import harness
-from benchmarks.harness import Runs, arguments, kept_model, load, save
+from benchmarks.harness import (
+    Runs,
+    arguments,
+    kept_model,
+    load,
+    machine,
+    save,
+)
+from benchmarks.tables import formatting
 
 
 def model():
@@ -48,6 +56,17 @@ def test_runs_go_on_in_another_folder(tmp_path):
     assert moved("a", {}, never) == {"score": 1}
     assert moved("b", {}, never) == {"score": 2}
     assert moved.environments() == [harness.environment()]
+
+
+@pytest.mark.parametrize("name", [None, "cpu", "NVIDIA H200"])
+def test_an_environment_and_a_table_name_a_gpu(monkeypatch, name):
+    monkeypatch.setattr(machine, "device", lambda: name)
+    found = harness.environment()
+    of_a_gpu = name not in (None, "cpu")
+    assert found.get("device") == (name if of_a_gpu else None)
+    said = formatting.where(found)
+    assert said.startswith("NVIDIA H200, ") == of_a_gpu
+    assert f"{found['cores']} cores of {found['processor']}" in said
 
 
 def test_runs_that_were_committed_are_read_and_left_alone(tmp_path):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scripts
 
+from benchmarks.speed import step_time
+
 pytestmark = pytest.mark.benchmark
 
 
@@ -41,6 +43,12 @@ def test_step_time_measures_each_arm(of_a_gpu, policy):
     ours, theirs = (pair["epoch_seconds"][arm] for arm in ("ours", "keras"))
     ratios = np.divide(ours, theirs)
     assert pair["ours / keras"] == pytest.approx(np.median(ratios), abs=1e-3)
+
+
+def test_steps_alone_are_not_written_over_the_committed_result(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["step_time", "--steps_only"])
+    with pytest.raises(SystemExit, match="without --out. Name a folder"):
+        step_time.main()
 
 
 def test_without_a_gpu_its_command_says_so():
