@@ -36,7 +36,7 @@ Parts, each a list of runs that is kept in the work folder and resumed:
   defaults  KD, TTM and WTTM with the weights that a `kd.Distiller` gives them
   test      all arms as chosen, but the worst of the three weights; 10 seeds:
             errors, NLL and ECE before and after a temperature is fitted
-  longer    labels, KD, TTM and WTTM as chosen, after twice the updates
+  longer    labels, KD, TTM and WTTM as chosen, after 24,000 updates
   teachers  of 100, 300 and 1200 units: what do better teachers add? Settings
             are chosen for each; 5 seeds
   wrong     0, 20 and 40 % wrong labels, for the teacher as well: each loss with

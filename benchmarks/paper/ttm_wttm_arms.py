@@ -196,6 +196,7 @@ class Size:
     teachers: tuple[int, ...] = (100, 300, 1200)
     teacher_updates: int = 19_200
     updates: int = 12_000
+    longer: int = 24_000
     curve: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000, 36_000)
     rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     candidates: int | None = None
@@ -218,6 +219,7 @@ SHORT = Size(
     teachers=(32, 64),
     teacher_updates=400,
     updates=200,
+    longer=200,
     curve=(200,),
     rates=(1e-2,),
     candidates=1,
@@ -232,5 +234,5 @@ SHORT = Size(
     some_seeds=2,
     wrong=(0.0, 0.4),
     few=(0.2,),
-    few_updates=100,
+    few_updates=200,
 )

@@ -63,11 +63,12 @@ class Size:
     candidates: int | None = None
 
 
+# As long for choices as at the end, so that a step is compiled once.
 SHORT = Size(
     teacher=((8, 1), (8, 1)),
     student=((4, 1), (4, 1)),
-    teacher_epochs=4,
-    epochs=4,
+    teacher_epochs=2,
+    epochs=2,
     tuning_epochs=2,
     held_out=200,
     seeds=2,

@@ -78,8 +78,8 @@ def test(experiment: Experiment) -> dict:
 
 
 def longer(experiment: Experiment) -> dict:
-    """Scores of labels, KD, TTM and WTTM as chosen, of twice the updates."""
-    return final(experiment, (LABELS, *MAIN), 2 * experiment.size.updates)
+    """Scores of labels, KD, TTM and WTTM as chosen, of more updates."""
+    return final(experiment, (LABELS, *MAIN), experiment.size.longer)
 
 
 def final(experiment: Experiment, arms: Iterable[str], updates: int) -> dict:

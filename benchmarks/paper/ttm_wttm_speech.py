@@ -19,7 +19,7 @@ candidates, as the teacher is less sure, and 5 final seeds:
   curve     labels, KD, TTM and WTTM after 6,000 to 24,000 updates
   defaults  KD, TTM and WTTM with the weights that a `kd.Distiller` gives them
   test      all arms as chosen, but the worst of the three weights
-  longer    labels, KD, TTM and WTTM as chosen, after twice the updates
+  longer    labels, KD, TTM and WTTM as chosen, after 24,000 updates
 
 Command: KERAS_BACKEND=jax OMP_NUM_THREADS=1 \\
              python -m benchmarks.paper.ttm_wttm_speech

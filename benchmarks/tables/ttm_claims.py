@@ -43,8 +43,10 @@ def claims() -> list[Row]:
 
 def tests_of(data: str, result: dict) -> dict[str, dict]:
     """Test scores, of longer training as well where that was tried."""
-    longer = {f"{data}, twice the updates": result.get("longer", {})}
-    return {data: result["test"], **longer}
+    if "longer" not in result:
+        return {data: result["test"]}
+    longer = f"{data}, {result['size']['longer']:,} updates"
+    return {data: result["test"], longer: result["longer"]}
 
 
 def fewer_errors(data: str, found: dict, one: str, other: str) -> Row:
