@@ -1,5 +1,6 @@
 """What the benchmarks share: runs and models that are kept, results, times."""
 
+import gzip
 import json
 import sys
 
@@ -72,14 +73,16 @@ def test_an_environment_and_a_table_name_a_gpu(monkeypatch, name):
 def test_runs_that_were_committed_are_read_and_left_alone(tmp_path):
     first = Runs(tmp_path / "first")
     first("a", {}, lambda: {"score": 1})
-    begun = tmp_path / "first" / "runs.jsonl"
+    begun = tmp_path / "begun.jsonl.gz"
+    runs = (tmp_path / "first" / "runs.jsonl").read_bytes()
+    begun.write_bytes(gzip.compress(runs))
     before = begun.read_bytes()
     second = Runs(tmp_path / "second", begun)
     assert second("a", {}, never) == {"score": 1}
     second("b", {}, lambda: {"score": 2})
     assert begun.read_bytes() == before
     assert second("b", {}, never) == {"score": 2}
-    third = Runs(tmp_path / "third", tmp_path / "absent.jsonl")
+    third = Runs(tmp_path / "third", tmp_path / "absent.jsonl.gz")
     assert third("a", {}, lambda: {"score": 3}) == {"score": 3}
 
 
@@ -112,7 +115,7 @@ def test_backends_have_an_entry_each(tmp_path):
 @pytest.mark.parametrize(
     "given, out, work, begun",
     [
-        ([], None, ".work/name", harness.RESULTS / "runs" / "name.jsonl"),
+        ([], None, ".work/name", harness.RESULTS / "runs" / "name.jsonl.gz"),
         (["--short"], ".work/short", ".work/name-short", None),
         (["--short", "--out", "a", "--work", "b"], "a", "b", None),
     ],

@@ -41,6 +41,6 @@ def arguments(doc: str, name: str, *some: str, **own: dict[str, Any]) -> Any:
     if "work" in some:
         work = f".work/{name}" + ("-short" if options.short else "")
         options.work = options.work or work
-        begun = RESULTS / "runs" / f"{name}.jsonl"
+        begun = RESULTS / "runs" / f"{name}.jsonl.gz"
         options.begun = None if options.short else begun
     return options

@@ -1,6 +1,7 @@
 """Runs and models that are kept one by one, so that one can go on later."""
 
 import contextlib
+import gzip
 import json
 import os
 import pathlib
@@ -22,7 +23,8 @@ class Runs:
 
     Args:
         folder: Where the file is, and models that are kept.
-        begun: A file of runs from elsewhere, which are read and not added to.
+        begun: A file of runs from elsewhere, which are read and not added to;
+            `gzip -n` makes it of a `runs.jsonl`.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Runs:
         for file in filter(None, (self._file, self._begun)):
             if not file.exists():
                 continue
-            for line in file.read_text().splitlines():
+            read = file.read_bytes()
+            text = gzip.decompress(read) if file is self._begun else read
+            for line in text.decode().splitlines():
                 with contextlib.suppress(json.JSONDecodeError):  # Cut off.
                     yield json.loads(line)
 

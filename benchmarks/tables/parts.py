@@ -73,11 +73,9 @@ TABLES: dict[str, Callable[[], str]] = {
 # For README.md: a finding, and the page that has more.
 _FINDINGS: dict[str, tuple[Callable[[], str], str]] = {
     "digits": (digits.finding, "README.md#digits"),
-    "mnist": (mnist.finding, "paper/README.md#mnist"),
     "comparison": (comparison.finding, "README.md#comparison"),
     "cache": (speed.cache_finding, "README.md#cache"),
     "search": (speed.search_finding, "README.md#search"),
-    "TTM": (ttm.cifar_finding, "paper/ttm_wttm.md"),
     "bias": (mnist.bias_finding, "paper/README.md#mnist"),
     "specialists": (specialists.finding, "paper/README.md#specialists"),
 }
